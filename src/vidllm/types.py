@@ -9,7 +9,8 @@ Units are metres, radians and seconds. Cameras follow OpenCV (x right, y down, z
 ``extrinsics`` are camera-from-world ``[R | t]``. There are two frames of reference:
 
 camera world
-    The first sampled camera's frame. The reconstruction lives here: ``extrinsics[0]`` is the identity.
+    The first sampled camera's frame. The reconstruction lives here: ``extrinsics[0]`` is the
+    identity.
 room frame
     Gravity- and Manhattan-aligned, what language and boxes use: z up, x and y along the room's
     dominant horizontal directions, origin at the first camera's centre, and of the four right-angle

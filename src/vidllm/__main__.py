@@ -1,0 +1,5 @@
+"""``python -m vidllm``."""
+
+from vidllm.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,49 @@
+"""The ``vidllm`` command.
+
+Each verb is a dataclass: its fields are the options (their docstrings the help), ``run`` does the
+work and imports what it needs, so ``--help`` is instant. Results go to stdout, everything else to
+stderr; exit code 2 means the request was wrong, 1 that it failed.
+"""
+
+import sys
+from typing import Annotated
+
+import tyro
+
+from vidllm.cli.demo import Demo
+from vidllm.cli.language import Ask, Chat, Describe, Ground
+from vidllm.cli.model import Doctor, Info
+from vidllm.cli.reconstruct import Reconstruct
+from vidllm.types import VidLLMError
+
+Verb = (
+    Annotated[Ask, tyro.conf.subcommand("ask")]
+    | Annotated[Describe, tyro.conf.subcommand("describe")]
+    | Annotated[Ground, tyro.conf.subcommand("ground")]
+    | Annotated[Chat, tyro.conf.subcommand("chat")]
+    | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
+    | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Info, tyro.conf.subcommand("info")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, run, and turn errors into one line and an exit code."""
+    verb = tyro.cli(
+        Verb,
+        prog="vidllm",
+        description="Plain video in; the scene in metres and language about it out.",
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    try:
+        return verb.run() or 0
+    except VidLLMError as error:
+        print(f"vidllm: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("vidllm: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0

@@ -1,0 +1,110 @@
+"""Options that every verb shares, and how verbs load, show progress and print."""
+
+import json
+import logging
+import os
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from rich.console import Console
+from rich.markup import escape
+
+from vidllm.types import Box3D, UsageError
+
+if TYPE_CHECKING:
+    from vidllm.inference.pipeline import Pipeline
+    from vidllm.inference.scene import Scene
+
+messages = Console(stderr=True)
+results = Console()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options of every verb."""
+
+    model: str = "tiny"
+    """Name (tiny), a directory written by save_pretrained, or a hub id."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of encoder and language model; auto is bfloat16 on CUDA, float32 elsewhere."""
+    num_frames: int | None = None
+    """Frames sampled from the video; the model's own number when left out."""
+    seed: int = 0
+    """Draws the frames that set the scale."""
+    json: bool = False
+    """Print the result as one JSON object."""
+
+    def load(self) -> "Pipeline":
+        """The model, quietly, with a progress line."""
+        quiet_libraries()
+        if self.num_frames is not None and self.num_frames < 1:
+            raise UsageError(f"--num-frames must be at least 1, got {self.num_frames}")
+        with working(f"loading {self.model}"):
+            from vidllm.inference.pipeline import Pipeline
+
+            return Pipeline.from_pretrained(self.model, device=self.device, dtype=self.dtype)
+
+    def encode(self, pipeline: "Pipeline", video: str) -> "Scene":
+        """Encode a video with a progress line."""
+        with working("starting") as status:
+
+            def progress(part: str) -> None:
+                status.update(f"{part}: {escape(str(video))}")
+
+            return pipeline(video, num_frames=self.num_frames, seed=self.seed, progress=progress)
+
+    def emit(self, record: dict, text: str) -> None:
+        """Print the result: JSON for machines or text for people."""
+        if self.json:
+            print(json.dumps(record, ensure_ascii=False, allow_nan=False))
+        else:
+            results.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def working(message: str):
+    """A spinner on stderr that disappears; silent where stderr is not a terminal."""
+    with messages.status(message) as status:
+        yield status
+
+
+def quiet_libraries() -> None:
+    """No telemetry and no chatter from libraries; our own warnings as single lines."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger = logging.getLogger("vidllm")
+    logger.handlers = [handler]
+    logger.propagate = False
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+
+
+def scene_record(scene: "Scene") -> dict:
+    """What every JSON result says about the scene."""
+    reconstruction = scene.reconstruction
+    return {
+        "num_frames": len(reconstruction.images),
+        "scale": reconstruction.scale,
+        "scale_spread": reconstruction.scale_spread,
+        "seconds": {part: round(value, 3) for part, value in scene.seconds.items()},
+    }
+
+
+def format_boxes(boxes: list[Box3D]) -> str:
+    """One line per box, room frame, metres."""
+    if not boxes:
+        return "no boxes"
+    lines = ["    score   centre x, y, z         size x, y, z (metres, room frame)"]
+    for box in boxes:
+        center = ", ".join(f"{v:6.2f}" for v in box.center)
+        size = ", ".join(f"{v:5.2f}" for v in box.size)
+        lines.append(f"    {box.score:5.2f}   {center}   {size}   {box.label}".rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Cameras, alignment, boxes and point clouds: geometry without learned parts."""

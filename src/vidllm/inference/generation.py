@@ -1,0 +1,112 @@
+"""Decoding text after a cached prefix, for one question or a batch of them.
+
+One loop serves answering, streaming and grounding: it yields tokens together with the hidden state
+they were chosen from, and the hidden state at a generated ``<LOC>`` is what the grounding decoder
+needs, so no second pass is made.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from vidllm.models.language_model import Prefix
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationConfig:
+    """How answers are decoded."""
+
+    max_new_tokens: int = 64
+    """Longest answer."""
+    temperature: float = 0.0
+    """0 decodes greedily; above, samples."""
+    seed: int = 0
+    """Of the sampling."""
+
+
+class Turn(NamedTuple):
+    """State after the questions were read: what the next token is predicted from."""
+
+    cache: DynamicCache
+    mask: Int[Tensor, "B L"]
+    hidden: Float[Tensor, "B L D"]
+    """Of the question's tokens, padded on the left."""
+
+
+class Step(NamedTuple):
+    """One decoding step of all rows."""
+
+    tokens: Int[Tensor, "B"]
+    """Chosen tokens; rows that have ended repeat the end token."""
+    hidden: Float[Tensor, "B D"] | None
+    """Hidden state *at* these tokens; None once all rows have ended."""
+    finished: Bool[Tensor, "B"]
+
+
+@torch.no_grad()
+def read_questions(
+    language_model: PreTrainedModel, prefix: Prefix, suffixes: list[Float[Tensor, "L D"]]
+) -> Turn:
+    """Feed the embedded questions after the prefix; rows are padded between the two.
+
+    The padding is masked out and takes no position, so a row's answer is the same as alone.
+    """
+    longest = max(len(suffix) for suffix in suffixes)
+    pad = torch.nn.utils.rnn.pad_sequence(suffixes, batch_first=True, padding_side="left")
+    ones = prefix.input_ids.new_ones
+    mask = torch.stack(
+        [
+            torch.cat([ones(prefix.length), ones(longest - len(s)) * 0, ones(len(s))])
+            for s in suffixes
+        ]
+    )
+    cache = prefix.cache(len(suffixes))
+    hidden = _decode(language_model, pad, cache, mask)
+    return Turn(cache, mask, hidden)
+
+
+@torch.no_grad()
+def generate(
+    language_model: PreTrainedModel, turn: Turn, stop_id: int, config: GenerationConfig
+) -> Iterator[Step]:
+    """Yield one `Step` per token until every row ended or the budget is spent."""
+    head, embed = language_model.get_output_embeddings(), language_model.get_input_embeddings()
+    sampler = torch.Generator(device=turn.hidden.device).manual_seed(config.seed)
+    mask, last = turn.mask, turn.hidden[:, -1]
+    finished = torch.zeros(len(last), dtype=torch.bool, device=last.device)
+    for _ in range(config.max_new_tokens):
+        tokens = _choose(head(last).float(), config.temperature, sampler)
+        tokens = tokens.masked_fill(finished, stop_id)
+        finished = finished | (tokens == stop_id)
+        if finished.all():
+            yield Step(tokens, None, finished)
+            return
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        last = _decode(language_model, embed(tokens)[:, None], turn.cache, mask)[:, -1]
+        yield Step(tokens, last, finished)
+
+
+def _choose(logits: Tensor, temperature: float, sampler: torch.Generator) -> Int[Tensor, "B"]:
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    probabilities = (logits / temperature).softmax(dim=-1)
+    return torch.multinomial(probabilities, 1, generator=sampler)[:, 0]
+
+
+def _decode(
+    language_model: PreTrainedModel, embeddings: Tensor, cache: DynamicCache, mask: Tensor
+) -> Float[Tensor, "B L D"]:
+    positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)[:, -embeddings.shape[1] :]
+    output = language_model.get_decoder()(
+        inputs_embeds=embeddings,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return output.last_hidden_state

@@ -1,0 +1,115 @@
+"""From a name, a directory or a hub id to a model and its processor."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from vidllm.models.config import SPECIAL_TOKENS, VidLLMConfig
+from vidllm.models.initialisation import initialise_all
+from vidllm.models.pretrained import dinov2_small_path, language_model_path
+from vidllm.models.processor import VidLLMProcessor
+from vidllm.models.vidllm import VidLLMForConditionalGeneration
+from vidllm.recipes import RECIPES
+from vidllm.types import UsageError, VidLLMError
+
+Loaded = tuple[VidLLMForConditionalGeneration, VidLLMProcessor]
+
+
+def load_config(name_or_path: str) -> VidLLMConfig:
+    """Configuration of a recipe or of a saved model, without its weights.
+
+    Raises:
+        UsageError: When there is no such model.
+    """
+    if name_or_path in RECIPES:
+        return RECIPES[name_or_path]()
+    try:
+        return VidLLMConfig.from_pretrained(name_or_path)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"no model {name_or_path!r}: use {', '.join(RECIPES)} or a saved model's directory"
+        ) from error
+
+
+def load_model(name_or_path: str) -> Loaded:
+    """Load by name (``tiny``), from a directory that `save_pretrained` wrote, or from the hub.
+
+    Raises:
+        UsageError: When there are no such weights.
+        VidLLMError: When the files cannot be read.
+    """
+    if name_or_path == "tiny":
+        return _assemble_tiny()
+    if name_or_path in RECIPES:
+        raise UsageError(
+            f"recipe {name_or_path!r} has no public weights: train it, or give a directory "
+            f"(`vidllm info --model {name_or_path}` prints its size)"
+        )
+    directory = Path(name_or_path)
+    if not directory.is_dir() and (name_or_path.count("/") != 1 or directory.is_absolute()):
+        raise UsageError(
+            f"no model {name_or_path!r}: use tiny, a saved model's directory, or a hub id"
+        )
+    if directory.is_dir() and not (directory / "config.json").is_file():
+        raise UsageError(f"{directory} has no config.json: it is not a saved model")
+    try:
+        model = VidLLMForConditionalGeneration.from_pretrained(name_or_path)
+        processor = VidLLMProcessor.from_pretrained(name_or_path)
+    except (OSError, ValueError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise VidLLMError(f"cannot load model {name_or_path}: {first_line}") from error
+    return model.eval(), processor
+
+
+def _assemble_tiny() -> Loaded:
+    """The default: shipped encoder and language model; adapter and heads as initialised."""
+    config = RECIPES["tiny"]()
+    language_directory = language_model_path()
+    language_model = AutoModelForCausalLM.from_pretrained(
+        language_directory, dtype=torch.float32, local_files_only=True
+    )
+    tokenizer = AutoTokenizer.from_pretrained(language_directory, local_files_only=True)
+    processor = VidLLMProcessor.from_config(config, tokenizer)
+    model = assemble(config, language_model, dinov2_small_path())
+    return model, processor
+
+
+def assemble(
+    config: VidLLMConfig, language_model: PreTrainedModel, encoder: Path | None, *, seed: int = 0
+) -> VidLLMForConditionalGeneration:
+    """Build a model around a loaded language model and, if given, loaded encoder weights.
+
+    Everything else is initialised from ``seed``.
+    """
+    _add_special_tokens(language_model, config)
+    with torch.device("meta"):
+        model = VidLLMForConditionalGeneration(config)
+    model.language_model = nn.Identity()  # takes no memory while the rest is initialised
+    model.to_empty(device="cpu")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        initialise_all(model)
+    model.language_model = language_model
+    if encoder is not None:
+        model.vision_encoder.backbone = AutoModel.from_pretrained(
+            encoder, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True
+        )
+    return model.eval()
+
+
+def _add_special_tokens(language_model: PreTrainedModel, config: VidLLMConfig) -> None:
+    """Grow the vocabulary by rows that start as the mean of all others."""
+    vocabulary = language_model.config.vocab_size
+    if vocabulary == config.text_config.vocab_size:
+        return
+    if vocabulary + len(SPECIAL_TOKENS) != config.text_config.vocab_size:
+        raise VidLLMError(
+            f"the language model has {vocabulary} tokens, "
+            f"the config expects {config.text_config.vocab_size - len(SPECIAL_TOKENS)}"
+        )
+    language_model.resize_token_embeddings(config.text_config.vocab_size, mean_resizing=False)
+    for table in {language_model.get_input_embeddings(), language_model.get_output_embeddings()}:
+        with torch.no_grad():
+            table.weight[vocabulary:] = table.weight[:vocabulary].mean(dim=0)

@@ -1,0 +1,180 @@
+"""`Pipeline`: a model on a device; call it with a video to get a `Scene`."""
+
+import logging
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidllm.inference.loading import load_model
+from vidllm.inference.scene import Scene
+from vidllm.models.processor import VidLLMProcessor
+from vidllm.models.vidllm import SceneEncoding, VidLLMForConditionalGeneration
+from vidllm.types import Frames, Reconstruction, UsageError, VidLLMError
+from vidllm.video import sample_frames
+
+logger = logging.getLogger("vidllm")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+Device = str
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Progress = Callable[[str], None]
+
+
+class Pipeline:
+    """Vid-LLM ready to use.
+
+    Attributes:
+        name: What the model was loaded as.
+        trained: What adapter and heads were trained on; empty when they are random.
+    """
+
+    def __init__(
+        self,
+        model: VidLLMForConditionalGeneration,
+        processor: VidLLMProcessor,
+        *,
+        name: str = "",
+        device: Device = "auto",
+        dtype: Dtype = "auto",
+    ) -> None:
+        self.device = select_device(device)
+        self.dtype = select_dtype(dtype, self.device)
+        self.model = model.to(self.device).eval().requires_grad_(False)
+        self.model.language_model.to(self.dtype)
+        self.processor = processor
+        self.name = name
+        self.trained = model.config.trained
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str = "tiny", *, device: Device = "auto", dtype: Dtype = "auto"
+    ) -> "Pipeline":
+        """Load a model.
+
+        Args:
+            name_or_path: ``tiny``, a directory written by ``save_pretrained``, or a hub id.
+            device: ``auto``, ``cpu``, ``cuda``, ``mps``, ``cuda:1``, ...
+            dtype: ``auto`` is bfloat16 on CUDA devices that have it, float32 elsewhere.
+        """
+        select_device(device)  # refuse before loading
+        model, processor = load_model(str(name_or_path))
+        if not model.config.trained:
+            logger.warning(
+                "model %s: adapter and heads are not trained; geometry, answers and boxes "
+                "only show that everything runs",
+                name_or_path,
+            )
+        return cls(model, processor, name=str(name_or_path), device=device, dtype=dtype)
+
+    def __call__(
+        self,
+        video: str | Path | list | Frames,
+        *,
+        num_frames: int | None = None,
+        seed: int = 0,
+        progress: Progress = lambda part: None,
+        **sampling,
+    ) -> Scene:
+        """Encode a video once.
+
+        Args:
+            video: File, folder, glob or list of images; or frames sampled before.
+            num_frames: Frames to use; the model's own number when left out.
+            seed: Draws the frames that set the scale.
+            progress: Called with the name of each part as it starts.
+            **sampling: Passed to `vidllm.video.sample_frames`.
+
+        Raises:
+            VidLLMError: When the video cannot be read.
+        """
+        seconds: dict[str, float] = {}
+        with _timed("sample", seconds, progress):
+            frames = video
+            if not isinstance(video, Frames):
+                num_frames = num_frames or self.processor.num_frames
+                frames = sample_frames(video, num_frames=num_frames, **sampling)
+            images = self.processor.prepare_images(frames)
+        with _timed("encode", seconds, progress), torch.no_grad():
+            encoding = self._encode(images, seed)
+        reconstruction = to_reconstruction(images, encoding, frames)
+        tensors = {
+            "patches": encoding.patches[0],
+            "patch_points": encoding.patch_points[0],
+            "visual_tokens": encoding.visual_tokens[0],
+        }
+        return Scene(self, reconstruction, tensors, seconds)
+
+    def _encode(self, images: Tensor, seed: int) -> SceneEncoding:
+        mixed = self.dtype != torch.float32
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
+            return self.model.encode_scene(images[None].to(self.device), seed=seed)
+
+
+def to_reconstruction(images: Tensor, encoding: SceneEncoding, frames: Frames) -> Reconstruction:
+    """The first scene of an encoding as numpy arrays."""
+    geometry = encoding.geometry
+
+    def array(tensor: Tensor) -> np.ndarray:
+        return tensor[0].float().cpu().numpy()
+
+    pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return Reconstruction(
+        images=pixels.contiguous().numpy(),
+        extrinsics=array(geometry.extrinsics),
+        intrinsics=array(geometry.intrinsics),
+        depth=array(geometry.depth),
+        depth_conf=array(geometry.depth_conf),
+        world_points=array(geometry.world_points),
+        frame_indices=frames.frame_indices,
+        timestamps=frames.timestamps,
+        scale=float(geometry.scale.scale[0]),
+        scale_per_frame=array(geometry.scale.scale_per_frame),
+        scale_spread=float(geometry.scale.spread[0]),
+        room_from_world=array(geometry.room_from_world),
+    )
+
+
+def select_device(device: Device) -> torch.device:
+    """``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        UsageError: When the device is unknown or not there.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device {device!r} is not available here: try auto or cpu") from error
+    return chosen
+
+
+def select_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+    """Precision of the encoder, attention and language model; the heads are always float32."""
+    if dtype == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    if dtype not in DTYPES:
+        raise UsageError(f"dtype {dtype!r} is unknown: use auto, {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+@contextmanager
+def _timed(part: str, seconds: dict[str, float], progress: Progress):
+    progress(part)
+    start = perf_counter()
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise VidLLMError(
+            "out of memory: use fewer frames (--num-frames), a smaller model or the cpu"
+        ) from error
+    seconds[part] = perf_counter() - start

@@ -1,0 +1,1 @@
+"""The networks: encoder, reconstruction branch, metric depth, and Vid-LLM built from them."""

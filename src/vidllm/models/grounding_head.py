@@ -1,0 +1,289 @@
+"""Grounding decoder: from the hidden state of ``<LOC>`` and the 3D patches to scored boxes.
+
+Follows the decoder of LLaVA-3D's supplement, whose code was never released: queries are placed by
+farthest-point sampling of the 3D patches with zero content; each layer gathers image evidence by
+k-nearest-neighbour cross-attention (k = 16, 32, 64, 128) with relative positions, then all queries
+and the ``<LOC>`` embedding attend to each other with logits ``Q K^T / sqrt(C) - sigma * distance``
+(sigma learnable, no bias for ``<LOC>``). A box MLP per layer refines centre and size, and a query's
+match is its similarity to ``<LOC>``, trained by InfoNCE.
+
+What is unusual:
+
+- *Nothing*, with a logit predicted from ``<LOC>``, competes with the queries, so that "there is no
+  such object" is an answer.
+- *Proposal mode* is the same decoder with its queries placed at the centres of given boxes: these
+  come back unchanged, chosen by the same match.
+
+Points, centres and sizes are in the room frame, metres.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from vidllm.geometry.boxes import pairwise_iou
+from vidllm.geometry.pointcloud import farthest_point_sample, knn
+from vidllm.types import Box3D
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundingConfig:
+    """Sizes of the grounding decoder."""
+
+    patch_dim: int = 1024
+    """Width C of the 3D patches."""
+    language_dim: int = 4096
+    """Width D of the ``<LOC>`` hidden state."""
+    hidden_dim: int = 512
+    """Width of the decoder."""
+    num_heads: int = 8
+    """Attention heads."""
+    num_queries: int = 512
+    """Query points; fewer where a scene has fewer patches."""
+    neighbours: Sequence[int] = (16, 32, 64, 128)
+    """Patches each query looks at, one entry a layer."""
+    match_dim: int = 256
+    """Width of the space in which queries are matched with ``<LOC>``."""
+
+
+class GroundingOutput(NamedTuple):
+    """Boxes of every query, layer by layer, and their match with ``<LOC>``."""
+
+    boxes: list[Float[Tensor, "B Q 6"]]
+    """Centre and size after each layer; the last is the result."""
+    match_logits: Float[Tensor, "B Q+1"]
+    """Scaled cosine similarity to ``<LOC>``; the last entry stands for *nothing*."""
+    query_points: Float[Tensor, "B Q 3"]
+    """Where the queries started."""
+
+
+def gather_neighbours(values: Tensor, indices: Tensor) -> Tensor:
+    """``values [B, N, C]``, ``indices [B, ...]`` -> ``[B, ..., C]``."""
+    batch = torch.arange(len(values), device=values.device)
+    return values[batch.view(-1, *[1] * (indices.ndim - 1)), indices]
+
+
+class NeighbourAttention(nn.Module):
+    """Cross-attention of each query to its k nearest patches, with relative positions."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query_norm = nn.LayerNorm(dim)
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.relative_position = nn.Sequential(nn.Linear(4, dim), nn.GELU(), nn.Linear(dim, dim))
+        self.out = nn.Linear(dim, dim)
+
+    def forward(
+        self,
+        queries: Float[Tensor, "B Q C"],
+        query_points: Float[Tensor, "B Q 3"],
+        patches: Float[Tensor, "B N C"],
+        patch_points: Float[Tensor, "B N 3"],
+        neighbours: Int[Tensor, "B Q k"],
+    ) -> Float[Tensor, "B Q C"]:
+        offsets = gather_neighbours(patch_points, neighbours) - query_points[:, :, None]
+        distances = offsets.norm(dim=-1, keepdim=True)
+        position = self.relative_position(torch.cat([offsets, distances], dim=-1))
+        keys, values = gather_neighbours(self.key_value(patches), neighbours).chunk(2, dim=-1)
+        keys, values = ((t + position).unflatten(-1, (self.num_heads, -1)) for t in (keys, values))
+        query = self.query(self.query_norm(queries)).unflatten(-1, (self.num_heads, -1))
+        logits = torch.einsum("bqhd,bqkhd->bqhk", query, keys) / query.shape[-1] ** 0.5
+        mixed = torch.einsum("bqhk,bqkhd->bqhd", logits.softmax(dim=-1), values)
+        return self.out(mixed.flatten(2))
+
+
+class DistanceSelfAttention(nn.Module):
+    """Self-attention of queries and ``<LOC>``; nearer queries count more (``- sigma * D``)."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.sigma = nn.Parameter(torch.empty(num_heads))
+        self.out = nn.Linear(dim, dim)
+
+    def reset_parameters(self) -> None:
+        """Heads look from near (1 per metre) to far."""
+        with torch.no_grad():
+            self.sigma.copy_(0.5 ** torch.arange(self.num_heads))
+
+    def forward(
+        self, tokens: Float[Tensor, "B Q+1 C"], distances: Float[Tensor, "B Q+1 Q+1"]
+    ) -> Float[Tensor, "B Q+1 C"]:
+        qkv = self.qkv(self.norm(tokens)).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, Q + 1, C / heads]
+        bias = -self.sigma[:, None, None] * distances[:, None]
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class GroundingLayer(nn.Module):
+    """Look at the nearest patches, talk to the other queries and to ``<LOC>``, refine the box."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.neighbour_attention = NeighbourAttention(dim, num_heads)
+        self.self_attention = DistanceSelfAttention(dim, num_heads)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim)
+        )
+        self.box = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, 6)
+        )
+
+    def reset_parameters(self) -> None:
+        """Boxes start at their query, half a metre wide."""
+        nn.init.zeros_(self.box[-1].weight)
+        nn.init.zeros_(self.box[-1].bias)
+
+    def forward(
+        self, tokens: Tensor, distances: Tensor, neighbourhood: tuple
+    ) -> tuple[Tensor, Tensor]:
+        """``tokens [B, Q + 1, C]``, ``<LOC>`` last; returns tokens and box parameters [B, Q, 6]."""
+        seen = self.neighbour_attention(tokens[:, :-1], *neighbourhood)
+        tokens = tokens + nn.functional.pad(seen, (0, 0, 0, 1))
+        tokens = tokens + self.self_attention(tokens, distances)
+        tokens = tokens + self.feed_forward(tokens)
+        return tokens, self.box(tokens[:, :-1])
+
+
+class GroundingHead(nn.Module):
+    """See the module's docstring."""
+
+    def __init__(self, config: GroundingConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.hidden_dim
+        self.patch_projection = nn.Sequential(
+            nn.LayerNorm(config.patch_dim), nn.Linear(config.patch_dim, dim)
+        )
+        self.loc_projection = nn.Sequential(
+            nn.LayerNorm(config.language_dim), nn.Linear(config.language_dim, dim)
+        )
+        self.query_position = nn.Sequential(nn.Linear(3, dim), nn.GELU(), nn.Linear(dim, dim))
+        self.layers = nn.ModuleList(
+            GroundingLayer(dim, config.num_heads) for _ in config.neighbours
+        )
+        self.query_match = nn.Linear(dim, config.match_dim)
+        self.loc_match = nn.Linear(dim, config.match_dim)
+        self.nothing = nn.Linear(config.match_dim, 1)
+        self.log_temperature = nn.Parameter(torch.empty(()))
+
+    def reset_parameters(self) -> None:
+        """Temperature 0.07, and *nothing* as unlikely as a query opposite to ``<LOC>``."""
+        nn.init.constant_(self.log_temperature, math.log(1 / 0.07))
+        nn.init.zeros_(self.nothing.weight)
+        nn.init.constant_(self.nothing.bias, -1 / 0.07)
+
+    def forward(
+        self,
+        loc_hidden: Float[Tensor, "B D"],
+        patches: Float[Tensor, "B N C"],
+        patch_points: Float[Tensor, "B N 3"],
+        proposals: Float[Tensor, "B Q 6"] | None = None,
+    ) -> GroundingOutput:
+        """Decode boxes for one ``<LOC>`` per scene.
+
+        Args:
+            loc_hidden: Last hidden state of the language model at ``<LOC>``.
+            patches: 3D patches before pooling.
+            patch_points: Their positions in the room frame.
+            proposals: Boxes to choose from; queries are then placed at their centres.
+        """
+        query_points = (
+            self._place_queries(patch_points) if proposals is None else proposals[..., :3]
+        )
+        loc = self.loc_projection(loc_hidden)[:, None]  # [B, 1, C]
+        tokens = torch.cat([self.query_position(query_points), loc], dim=1)
+        distances = torch.cdist(query_points, query_points)
+        distances = nn.functional.pad(distances, (0, 1, 0, 1))  # no bias for <LOC>
+        largest = min(max(self.config.neighbours), patch_points.shape[1])
+        _, nearest = knn(query_points, patch_points, largest)
+        patches = self.patch_projection(patches)
+
+        boxes = []
+        for layer, count in zip(self.layers, self.config.neighbours, strict=True):
+            neighbourhood = (query_points, patches, patch_points, nearest[..., :count])
+            tokens, parameters = layer(tokens, distances, neighbourhood)
+            boxes.append(self._decode_box(parameters, query_points))
+        return GroundingOutput(boxes, self._match(tokens), query_points)
+
+    def _place_queries(self, patch_points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B Q 3"]:
+        count = min(self.config.num_queries, patch_points.shape[1])
+        return gather_neighbours(patch_points, farthest_point_sample(patch_points, count))
+
+    @staticmethod
+    def _decode_box(parameters: Tensor, query_points: Tensor) -> Float[Tensor, "B Q 6"]:
+        """Offset of the centre from the query point, and log of the size (0 is half a metre)."""
+        offset, log_size = parameters.float().split(3, dim=-1)
+        size = 0.5 * log_size.clamp(-5.0, 3.5).exp()
+        return torch.cat([query_points + offset, size], dim=-1)
+
+    def _match(self, tokens: Float[Tensor, "B Q+1 C"]) -> Float[Tensor, "B Q+1"]:
+        queries, loc = self.query_match(tokens[:, :-1]), self.loc_match(tokens[:, -1])
+        similarity = nn.functional.cosine_similarity(queries, loc[:, None], dim=-1)
+        scaled = similarity * self.log_temperature.clamp(max=4.6).exp()
+        return torch.cat([scaled, self.nothing(loc)], dim=-1).float()
+
+
+def select_boxes(
+    boxes: Float[Tensor, "Q 6"],
+    match_logits: Float[Tensor, "Q+1"],
+    *,
+    max_boxes: int = 8,
+    iou_threshold: float = 0.25,
+    min_relative_score: float = 0.25,
+) -> list[Box3D]:
+    """Turn one scene's decoder output into a short list of scored boxes, best first.
+
+    Queries that overlap a better one by ``iou_threshold`` are merged into it and lend it their
+    probability, so a score is the share of the match that went to this place. Boxes below
+    ``min_relative_score`` of the best are dropped. Empty when *nothing* is the likeliest.
+    """
+    probabilities = match_logits.softmax(dim=-1)
+    nothing, scores = probabilities[-1], probabilities[:-1]
+    overlap = pairwise_iou(boxes, boxes) >= iou_threshold
+    free: Bool[Tensor, "Q"] = torch.ones_like(scores, dtype=torch.bool)
+    selected: list[tuple[int, float]] = []
+    for index in scores.argsort(descending=True, stable=True).tolist():
+        if len(selected) == max_boxes:
+            break
+        if free[index]:
+            cluster = overlap[index] & free
+            cluster[index] = True
+            selected.append((index, float(scores[cluster].sum())))
+            free &= ~cluster
+    best = max((score for _, score in selected), default=0.0)
+    if best <= float(nothing):
+        return []
+    selected.sort(key=lambda item: -item[1])
+    return [
+        Box3D(center=tuple(boxes[i, :3].tolist()), size=tuple(boxes[i, 3:].tolist()), score=score)
+        for i, score in selected
+        if score >= min_relative_score * best
+    ]
+
+
+def select_proposals(
+    proposals: list[Box3D], match_logits: Float[Tensor, "Q+1"], *, max_boxes: int = 8
+) -> list[Box3D]:
+    """The given boxes by falling match, unchanged but for their score."""
+    scores = match_logits.softmax(dim=-1)[:-1]
+    order = scores.argsort(descending=True, stable=True)[:max_boxes].tolist()
+    return [
+        Box3D(
+            center=proposals[i].center,
+            size=proposals[i].size,
+            score=float(scores[i]),
+            label=proposals[i].label,
+        )
+        for i in order
+    ]

@@ -1,0 +1,115 @@
+"""The seam between the scene and the language model: placeholders, splice, cached prefix.
+
+The language model itself is a Hugging Face causal LM, used as it is. A prompt holds one ``<video>``
+token; it is expanded to as many placeholders as the scene has visual tokens and these are replaced
+by their embeddings. Everything up to the question is the same for every question about a scene, so
+its keys and values are computed once and kept (`Prefix`).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+IGNORE_INDEX = -100
+"""Label of a position that carries no loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextBatch:
+    """Token ids with their mask and, in training, labels; padded on the right."""
+
+    input_ids: Int[Tensor, "B L"]
+    attention_mask: Int[Tensor, "B L"]
+    labels: Int[Tensor, "B L"] | None = None
+
+
+def expand_placeholders(batch: TextBatch, token_id: int, counts: list[int]) -> TextBatch:
+    """Replace each sample's single placeholder by ``counts[i]`` of them.
+
+    Samples that already hold several placeholders are left as they are (`splice` checks their
+    number). Padding is dropped and made anew on the right.
+    """
+    rows = []
+    for index, count in enumerate(counts):
+        keep = batch.attention_mask[index].bool()
+        row = [batch.input_ids[index][keep]]
+        if batch.labels is not None:
+            row.append(batch.labels[index][keep])
+        where = (row[0] == token_id).nonzero()[:, 0]
+        if len(where) == 1:
+            at = int(where[0])
+            row = [
+                torch.cat([t[:at], t.new_full((count,), fill), t[at + 1 :]])
+                for t, fill in zip(row, (token_id, IGNORE_INDEX), strict=False)
+            ]
+        rows.append(row)
+    pad = torch.nn.utils.rnn.pad_sequence
+    ids = pad([row[0] for row in rows], batch_first=True)
+    mask = pad([torch.ones_like(row[0]) for row in rows], batch_first=True)
+    labels = None
+    if batch.labels is not None:
+        labels = pad([row[1] for row in rows], batch_first=True, padding_value=IGNORE_INDEX)
+    return TextBatch(input_ids=ids, attention_mask=mask, labels=labels)
+
+
+def splice(
+    embeddings: Float[Tensor, "B L D"],
+    placeholders: Bool[Tensor, "B L"],
+    features: list[Float[Tensor, "M D"]],
+    *,
+    name: str = "<video>",
+) -> Float[Tensor, "B L D"]:
+    """Put ``features[i]`` in place of the placeholders of sample i, in order.
+
+    Raises:
+        ValueError: When a sample's number of placeholders and of features differ; both are told.
+    """
+    counts = placeholders.sum(dim=1).tolist()
+    for index, (count, feature) in enumerate(zip(counts, features, strict=True)):
+        if count != len(feature):
+            raise ValueError(
+                f"sample {index} has {count} {name} placeholders for {len(feature)} features"
+            )
+    flat = torch.cat(features).to(embeddings.dtype)
+    return embeddings.masked_scatter(placeholders[..., None], flat)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefix:
+    """Keys and values of everything before the question."""
+
+    input_ids: Int[Tensor, "1 L"]
+    keys: list[Float[Tensor, "1 heads L dim"]]
+    values: list[Float[Tensor, "1 heads L dim"]]
+
+    @property
+    def length(self) -> int:
+        """Tokens in the prefix."""
+        return self.input_ids.shape[1]
+
+    def cache(self, batch_size: int) -> DynamicCache:
+        """A cache that starts with the prefix for every row; the stored tensors are not changed."""
+        cache = DynamicCache()
+        for layer, (key, value) in enumerate(zip(self.keys, self.values, strict=True)):
+            shape = (batch_size, -1, -1, -1)
+            cache.update(key.expand(shape), value.expand(shape), layer)
+        return cache
+
+
+@torch.no_grad()
+def build_prefix(
+    language_model: PreTrainedModel,
+    input_ids: Int[Tensor, "1 L"],
+    embeddings: Float[Tensor, "1 L D"],
+) -> Prefix:
+    """Run the prefix through the language model once."""
+    cache = DynamicCache()
+    language_model.get_decoder()(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
+    return Prefix(
+        input_ids=input_ids,
+        keys=[layer.keys for layer in cache.layers],
+        values=[layer.values for layer in cache.layers],
+    )

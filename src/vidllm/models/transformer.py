@@ -1,0 +1,109 @@
+"""Pre-norm transformer block shared by the global-frame attention and the camera head.
+
+VGGT's block: LayerNorm eps 1e-5, fused qkv, optional LayerNorm of queries and keys per head (before
+RoPE), exact GELU, LayerScale. Attention is PyTorch's fused kernel.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vidllm.models.rope import RopeTables, apply_rope
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockConfig:
+    """Shape of one transformer block."""
+
+    dim: int
+    """Width of the tokens."""
+    num_heads: int
+    """Attention heads; must divide ``dim``."""
+    mlp_ratio: float = 4.0
+    """Hidden width of the MLP over ``dim``."""
+    qk_norm: bool = False
+    """Normalise queries and keys per head."""
+    layer_scale: float = 0.01
+    """Initial LayerScale of both residual branches."""
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with a fused qkv projection."""
+
+    def __init__(self, config: BlockConfig):
+        super().__init__()
+        if config.dim % config.num_heads:
+            raise ValueError(f"{config.num_heads} heads do not divide width {config.dim}")
+        self.num_heads = config.num_heads
+        head_dim = config.dim // config.num_heads
+        self.qkv = nn.Linear(config.dim, 3 * config.dim)
+        self.query_norm = nn.LayerNorm(head_dim) if config.qk_norm else nn.Identity()
+        self.key_norm = nn.LayerNorm(head_dim) if config.qk_norm else nn.Identity()
+        self.projection = nn.Linear(config.dim, config.dim)
+
+    def forward(
+        self, tokens: Float[Tensor, "B N C"], rope: RopeTables | None = None
+    ) -> Float[Tensor, "B N C"]:
+        """Attend among all ``N`` tokens; ``rope`` rotates queries and keys."""
+        qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # [B, heads, N, D]
+        query, key = self.query_norm(query), self.key_norm(key)
+        if rope is not None:
+            query, key = apply_rope(query, rope), apply_rope(key, rope)
+        query, key = query.to(value.dtype), key.to(value.dtype)
+        attended = F.scaled_dot_product_attention(query, key, value)
+        return self.projection(attended.transpose(1, 2).flatten(2))  # [B, N, C]
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an exact GELU between them."""
+
+    def __init__(self, dim: int, hidden_dim: int, out_dim: int):
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, out_dim)
+
+    def forward(self, tokens: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch E"]:
+        """Map every token on its own."""
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class LayerScale(nn.Module):
+    """Learned factor per channel."""
+
+    def __init__(self, dim: int, initial: float):
+        super().__init__()
+        self.initial = initial
+        self.gamma = nn.Parameter(torch.empty(dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set every factor to its initial value."""
+        nn.init.constant_(self.gamma, self.initial)
+
+    def forward(self, tokens: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch C"]:
+        """Scale the channels."""
+        return tokens * self.gamma
+
+
+class Block(nn.Module):
+    """``x += scale(attention(norm(x)))``, then ``x += scale(mlp(norm(x)))``."""
+
+    def __init__(self, config: BlockConfig):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.dim)
+        self.attention = Attention(config)
+        self.layer_scale1 = LayerScale(config.dim, config.layer_scale)
+        self.norm2 = nn.LayerNorm(config.dim)
+        self.mlp = Mlp(config.dim, int(config.dim * config.mlp_ratio), config.dim)
+        self.layer_scale2 = LayerScale(config.dim, config.layer_scale)
+
+    def forward(
+        self, tokens: Float[Tensor, "B N C"], rope: RopeTables | None = None
+    ) -> Float[Tensor, "B N C"]:
+        """Apply the block to each sequence of the batch."""
+        tokens = tokens + self.layer_scale1(self.attention(self.norm1(tokens), rope))
+        return tokens + self.layer_scale2(self.mlp(self.norm2(tokens)))

@@ -1,0 +1,319 @@
+"""Vid-LLM: the whole model. `VidLLMForConditionalGeneration.forward` reads as the paper's figure.
+
+What is unusual:
+
+- One encoder serves both tasks; the Cross-Task Adapter splits its tokens into a geometry and a
+  semantic stream.
+- Geometry is computed in relative units by VGGT's design and brought to metres by a single factor:
+  weighted least squares against a metric depth head, median over frames.
+- 3D patches live in the *room frame*, which is estimated from the reconstruction itself.
+- Gradients run one way: geometry is detached before it places the patches, so a language loss never
+  reaches the camera, dense or metric heads.
+
+Shape legend and frames of reference: see ``vidllm.types``.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from vidllm.geometry.alignment import ScaleAlignment, align_scale
+from vidllm.geometry.camera import decode_pose_enc, rebase_extrinsics, unproject
+from vidllm.geometry.room_frame import estimate_room_frame
+from vidllm.models.camera_head import CameraHead
+from vidllm.models.config import VidLLMConfig
+from vidllm.models.cross_task_adapter import CrossTaskAdapter
+from vidllm.models.dense_head import DenseHead
+from vidllm.models.global_frame_attention import GlobalFrameAttention
+from vidllm.models.grounding_head import GroundingHead, GroundingOutput
+from vidllm.models.initialisation import initialise
+from vidllm.models.language_model import (
+    IGNORE_INDEX,
+    TextBatch,
+    expand_placeholders,
+    splice,
+)
+from vidllm.models.metric_depth import MetricDepth
+from vidllm.models.patch_3d import Patch3D
+from vidllm.models.precision import full_precision
+from vidllm.models.vision_encoder import VisionEncoder
+
+FRAMES_PER_CHUNK = 8
+"""Frames that pass through the encoder together; frames are independent there, so this is exact."""
+
+
+@dataclass(kw_only=True)
+class GeometryOutput:
+    """What the reconstruction branch predicts, in relative units until ``scale`` is applied."""
+
+    pose_enc: list[Float[Tensor, "B S 9"]]
+    """One per refinement iteration; the last is the result."""
+    extrinsics: Float[Tensor, "B S 3 4"]
+    """Camera from camera world, metres; the first is the identity."""
+    intrinsics: Float[Tensor, "B S 3 3"]
+    relative_depth: Float[Tensor, "B S H W"]
+    depth_conf: Float[Tensor, "B S H W"]
+    metric_depth: Float[Tensor, "B S H W"]
+    """Of the metric head alone; the final depth is the scaled relative depth."""
+    scale: ScaleAlignment
+    """Metres per relative unit."""
+    depth: Float[Tensor, "B S H W"]
+    """Metres."""
+    world_points: Float[Tensor, "B S H W 3"]
+    room_from_world: Float[Tensor, "B 4 4"]
+
+
+@dataclass(kw_only=True)
+class SceneEncoding:
+    """A video, encoded once: geometry in metres and everything the language side needs."""
+
+    geometry: GeometryOutput
+    patches: Float[Tensor, "B N C"]
+    """3D patches of all frames (N = S * P), for the grounding decoder."""
+    patch_points: Float[Tensor, "B N 3"]
+    """Their centres in the room frame."""
+    visual_tokens: list[Float[Tensor, "M D"]]
+    """Per scene: bridge tokens, then pooled 3D patches, in the language model's space."""
+
+
+@dataclass
+class VidLLMOutput(ModelOutput):
+    """Output of `VidLLMForConditionalGeneration.forward`."""
+
+    loss: Float[Tensor, ""] | None = None
+    """Mean cross-entropy of the labelled tokens."""
+    logits: Float[Tensor, "B L V"] | None = None
+    """Next-token logits; None in training, where only labelled positions are computed."""
+    grounding: GroundingOutput | None = None
+    """One entry per ``<LOC>`` in the batch, in reading order."""
+    scene: SceneEncoding | None = None
+
+
+class VidLLMForConditionalGeneration(PreTrainedModel):
+    """Monocular video and text in; text, boxes and a metric reconstruction out."""
+
+    config_class = VidLLMConfig
+    main_input_name = "images"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ("Block", "Dinov2Layer", "LlamaDecoderLayer")
+
+    def __init__(self, config: VidLLMConfig) -> None:
+        super().__init__(config)
+        taps = tuple(config.metric_taps)
+        self.vision_encoder = VisionEncoder(config.vision_config, tapped_layers=taps)
+        self.cross_task_adapter = CrossTaskAdapter(config.adapter_config)
+        self.global_frame_attention = GlobalFrameAttention(config.global_frame_attention_config)
+        self.camera_head = CameraHead(config.camera_head_config)
+        self.dense_head = DenseHead(config.dense_head_config)
+        self.metric_depth_head = MetricDepth(config.metric_depth_config)
+        self.patch_3d = Patch3D(config.patch_3d_config)
+        self.language_model = AutoModelForCausalLM.from_config(config.text_config)
+        self.grounding_head = GroundingHead(config.grounding_config)
+        self.post_init()
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        initialise(module)
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        """The language model's."""
+        return self.language_model.get_input_embeddings()
+
+    def forward(
+        self,
+        images: Float[Tensor, "B S 3 H W"],
+        input_ids: Int[Tensor, "B L"],
+        attention_mask: Int[Tensor, "B L"] | None = None,
+        labels: Int[Tensor, "B L"] | None = None,
+        proposals: Float[Tensor, "B Q 6"] | None = None,
+    ) -> VidLLMOutput:
+        """From frames and a prompt to next-token logits (or a loss) and boxes.
+
+        Args:
+            images: RGB in [0, 1], sides multiples of the patch size.
+            input_ids: Prompts with one ``<video>`` each (expanded here), padded on the right.
+            attention_mask: 1 for tokens, 0 for padding; all ones when left out.
+            labels: Next-token targets, -100 where there is no loss.
+            proposals: Boxes in the room frame among which each ``<LOC>`` chooses.
+        """
+        scene = self.encode_scene(images)
+
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        text = TextBatch(input_ids=input_ids, attention_mask=attention_mask, labels=labels)
+        text = expand_placeholders(
+            text, self.config.video_token_id, [len(tokens) for tokens in scene.visual_tokens]
+        )
+        embeddings = self.get_input_embeddings()(text.input_ids)
+        placeholders = text.input_ids == self.config.video_token_id
+        embeddings = splice(embeddings, placeholders, scene.visual_tokens)
+        hidden = self.language_model.get_decoder()(
+            inputs_embeds=embeddings, attention_mask=text.attention_mask, use_cache=False
+        ).last_hidden_state  # [B, L, D]
+
+        loss, logits = self._language_output(hidden, text.labels)
+        grounding = self._ground_loc_tokens(hidden, text.input_ids, scene, proposals)
+        return VidLLMOutput(loss=loss, logits=logits, grounding=grounding, scene=scene)
+
+    def encode_scene(self, images: Float[Tensor, "B S 3 H W"], *, seed: int = 0) -> SceneEncoding:
+        """Everything that does not depend on the question (paper's figure, left to right).
+
+        Args:
+            images: RGB in [0, 1].
+            seed: Draws the frames that set the scale.
+        """
+        # Shared encoder -> Cross-Task Adapter
+        base_tokens, taps, grid = self._encode_frames(images)
+        geometry_tokens, semantic_tokens, bridge_tokens = self.cross_task_adapter(base_tokens)
+
+        # Geometry and metric flow -> scale alignment -> room frame
+        geometry = self.reconstruct(
+            geometry_tokens, bridge_tokens, taps, grid, images.shape[-2:], seed=seed
+        )
+
+        # Semantic flow: 3D patches -> pooling -> projector
+        patch_points = self._patch_points(geometry, grid)  # [B, N, 3], no gradient
+        patches = self.patch_3d.lift(semantic_tokens.flatten(1, 2), patch_points)
+        visual_tokens = []
+        for index in range(len(images)):
+            tokens, _ = self.patch_3d.pool(patches[index], patch_points[index])
+            if bridge_tokens is not None:
+                tokens = torch.cat([bridge_tokens[index].mean(dim=0), tokens])
+            visual_tokens.append(self.patch_3d.project(tokens))
+        return SceneEncoding(
+            geometry=geometry,
+            patches=patches,
+            patch_points=patch_points,
+            visual_tokens=visual_tokens,
+        )
+
+    def reconstruct(
+        self,
+        geometry_tokens: Float[Tensor, "B S P C"],
+        bridge_tokens: Float[Tensor, "B S K C"] | None,
+        taps: list[Float[Tensor, "B*S P C"]],
+        grid: tuple[int, int],
+        image_size: tuple[int, int],
+        *,
+        seed: int = 0,
+    ) -> GeometryOutput:
+        """Geometry flow (cameras, relative depth), metric flow, and their alignment."""
+        num_frames = geometry_tokens.shape[1]
+        last = self.config.global_frame_attention_config.depth - 1
+        read = sorted({*self.config.dense_head_config.layers, last})
+        layers = self.global_frame_attention(geometry_tokens, grid, bridge_tokens, keep_layers=read)
+        pose_enc = self.camera_head(layers[last][:, :, 0])
+        dense = [layers[index] for index in self.config.dense_head_config.layers]
+        values, depth_conf = self.dense_head(dense, grid, image_size)
+        metric_depth = self.metric_depth_head(taps, grid, image_size).depth
+        return self._align(
+            pose_enc,
+            relative_depth=values[..., 0],
+            depth_conf=depth_conf,
+            metric_depth=metric_depth.unflatten(0, (-1, num_frames)),
+            seed=seed,
+        )
+
+    def ground(
+        self,
+        loc_hidden: Float[Tensor, "N D"],
+        scene: SceneEncoding,
+        scene_index: Int[Tensor, "N"],
+        proposals: Float[Tensor, "B Q 6"] | None = None,
+    ) -> GroundingOutput:
+        """Decode boxes for hidden states of ``<LOC>`` that belong to the given scenes."""
+        chosen = None if proposals is None else proposals[scene_index]
+        patches, points = scene.patches[scene_index], scene.patch_points[scene_index]
+        loc_hidden = loc_hidden.to(patches.dtype)
+        return self.grounding_head(loc_hidden, patches, points, chosen)
+
+    def _encode_frames(self, images: Tensor) -> tuple[Tensor, list[Tensor], tuple[int, int]]:
+        """``[B, S, 3, H, W]`` -> base tokens ``[B, S, P, C]``, taps ``[B * S, P, C]``, grid."""
+        batch, num_frames = images.shape[:2]
+        patch = self.config.vision_config.patch_size
+        grid = images.shape[-2] // patch, images.shape[-1] // patch
+        chunks = [self.vision_encoder(c) for c in images.flatten(0, 1).split(FRAMES_PER_CHUNK)]
+        base_tokens = torch.cat([chunk.patch_tokens for chunk in chunks])
+        taps = [torch.cat(tensors) for tensors in zip(*(c.taps for c in chunks), strict=True)]
+        return base_tokens.unflatten(0, (batch, num_frames)), taps, grid
+
+    def _align(
+        self,
+        pose_enc: list[Tensor],
+        *,
+        relative_depth: Tensor,
+        depth_conf: Tensor,
+        metric_depth: Tensor,
+        seed: int,
+    ) -> GeometryOutput:
+        """Bring relative geometry to metres and find the room frame; no gradient."""
+        with torch.no_grad(), full_precision(relative_depth.device):
+            relative, metric = relative_depth.detach(), metric_depth.detach()
+            weights = depth_conf.detach() * (relative > 1e-3) * (metric > 1e-2)
+            scale = align_scale(
+                relative, metric, weights, max_frames=self.config.scale_frames, seed=seed
+            )
+            extrinsics, intrinsics = decode_pose_enc(pose_enc[-1].detach(), relative.shape[-2:])
+            extrinsics = rebase_extrinsics(extrinsics)
+            extrinsics[..., 3] *= scale.scale[:, None, None]
+            depth = relative * scale.scale[:, None, None, None]
+            world_points = unproject(depth, extrinsics, intrinsics)
+            room_from_world = torch.stack(
+                [
+                    estimate_room_frame(*scene)
+                    for scene in zip(world_points, extrinsics, depth_conf.detach(), strict=True)
+                ]
+            )
+        return GeometryOutput(
+            pose_enc=pose_enc,
+            extrinsics=extrinsics,
+            intrinsics=intrinsics,
+            relative_depth=relative_depth,
+            depth_conf=depth_conf,
+            metric_depth=metric_depth,
+            scale=scale,
+            depth=depth,
+            world_points=world_points,
+            room_from_world=room_from_world,
+        )
+
+    @torch.no_grad()
+    def _patch_points(
+        self, geometry: GeometryOutput, grid: tuple[int, int]
+    ) -> Float[Tensor, "B N 3"]:
+        """Position of every patch's central pixel in the room frame."""
+        patch = self.config.vision_config.patch_size
+        centers = geometry.world_points[:, :, patch // 2 :: patch, patch // 2 :: patch]
+        points = centers[:, :, : grid[0], : grid[1]].flatten(1, 3)  # [B, N, 3]
+        rotation, translation = geometry.room_from_world[:, :3].split([3, 1], dim=-1)
+        with full_precision(points.device):
+            return points @ rotation.mT + translation.mT
+
+    def _language_output(
+        self, hidden: Tensor, labels: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Loss over the labelled positions only, or logits of all where there are no labels."""
+        head = self.language_model.get_output_embeddings()
+        if labels is None:
+            return None, head(hidden)
+        targets = labels[:, 1:]
+        labelled = targets != IGNORE_INDEX
+        logits = head(hidden[:, :-1][labelled])  # [labelled, V]
+        return F.cross_entropy(logits.float(), targets[labelled]), None
+
+    def _ground_loc_tokens(
+        self, hidden: Tensor, input_ids: Tensor, scene: SceneEncoding, proposals: Tensor | None
+    ) -> GroundingOutput | None:
+        scene_index, position = (input_ids == self.config.loc_token_id).nonzero(as_tuple=True)
+        if len(scene_index) == 0:
+            return None
+        return self.ground(hidden[scene_index, position], scene, scene_index, proposals)
+
+
+AutoConfig.register("vidllm", VidLLMConfig)
+AutoModel.register(VidLLMConfig, VidLLMForConditionalGeneration)

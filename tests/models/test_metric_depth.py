@@ -1,0 +1,143 @@
+"""Metric depth: ZoeDepth's log-binomial, ordered bins, a sane start, chunking."""
+
+import numpy as np
+import pytest
+import torch
+from transformers.models.zoedepth.modeling_zoedepth import LogBinomialSoftmax
+
+from vidllm.models.dense_head import resize
+from vidllm.models.metric_depth import (
+    ConditionalLogBinomial,
+    MetricDepth,
+    MetricDepthConfig,
+    log_binomial,
+)
+
+TINY = {"in_dim": 32, "out_channels": (8, 16, 16, 16), "features": 16, "hidden_dim": 16}
+GRID, SIZE = (2, 3), (28, 42)
+
+
+def build(**changes) -> MetricDepth:
+    torch.manual_seed(0)
+    return MetricDepth(MetricDepthConfig(**(TINY | changes)))
+
+
+def taps(images: int = 3) -> list[torch.Tensor]:
+    torch.manual_seed(1)
+    return list(torch.randn(4, images, 6, 32))
+
+
+@pytest.mark.parametrize("num_bins", [2, 16, 64])
+def test_log_binomial_agrees_with_hugging_face(num_bins):
+    torch.manual_seed(0)
+    mode, temperature = torch.rand(2, 3, 1, 4, 5)
+    mode[0], mode[1] = 0.0, 1.0
+    temperature += 0.1
+    expected = LogBinomialSoftmax(num_bins)(mode, temperature)
+    torch.testing.assert_close(
+        log_binomial(mode, num_bins, temperature), expected, atol=1e-5, rtol=1e-4
+    )
+
+
+def test_log_binomial_is_unimodal_with_its_mode_at_p():
+    p = torch.linspace(0.02, 0.98, 25, dtype=torch.float64).view(1, 1, 5, 5)
+    probabilities = log_binomial(p, 64, 1.0)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones_like(p[0]))
+    peak = probabilities.argmax(1)[0]
+    assert ((peak - 63 * p[0, 0]).abs() <= 1.0).all()
+    rising = probabilities.diff(dim=1) > 0
+    assert (rising.int().diff(dim=1) <= 0).all()
+
+
+def test_official_log_binomial(shared_data):
+    golden = np.load(shared_data / "vggt_parity/extras/metric_bins.npz")
+    golden = {key: torch.from_numpy(golden[key]) for key in golden.files}
+    torch.testing.assert_close(
+        log_binomial(golden["logbinom_p"], 16, 2.5), golden["logbinom_out"], atol=1e-6, rtol=1e-5
+    )
+    features = torch.cat((golden["last"], golden["h"]), dim=1)
+    head = ConditionalLogBinomial(MetricDepthConfig(hidden_dim=features.shape[1], num_bins=16))
+    for ours, theirs in ((head.reduce, "0"), (head.predict, "2")):
+        ours.weight.data = golden[f"w.clb.mlp.{theirs}.weight"]
+        ours.bias.data = golden[f"w.clb.mlp.{theirs}.bias"]
+    torch.testing.assert_close(head(features), golden["probs"], atol=1e-6, rtol=1e-5)
+
+
+def test_starts_with_log_spaced_centres_and_mid_range_depth():
+    model = build()
+    centers, _ = model.base_centers()
+    expected = torch.from_numpy(np.geomspace(0.1, 12.0, 64)).float()
+    torch.testing.assert_close(centers, expected, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        depth = model(taps(), GRID, SIZE).depth
+    assert depth.shape == (3, 28, 42)
+    assert 1.0 < depth.min() < depth.max() < 4.0
+
+
+def test_bins_stay_in_order_and_positive_whatever_the_weights():
+    model = build()
+    torch.manual_seed(2)
+    torch.nn.init.normal_(model.steps, std=5.0)
+    torch.nn.init.normal_(model.refinement.weight, std=100.0)
+    with torch.no_grad():
+        output = model(taps(), GRID, SIZE, return_bins=True)
+    centers = output.centers.double()
+    assert (centers.diff(dim=1) >= -1e-6 * centers[:, 1:]).all()
+    assert (centers > 0).all()
+    lower, upper = centers.amin(1).amin(), centers.amax(1).amax()
+    assert ((output.depth >= lower) & (output.depth <= upper)).all()
+
+
+def test_refinement_differs_by_pixel_and_stays_within_half_a_step():
+    model = build()
+    with torch.no_grad():
+        output = model(taps(), GRID, SIZE, return_bins=True)
+        base, bound = model.base_centers()
+    offset = output.centers - base[:, None, None]
+    assert (offset.abs() <= bound[:, None, None] + 1e-6).all()
+    assert offset.flatten(2).std(dim=2).min() > 0
+    gaps = torch.cat((base[:1], base.diff()))
+    torch.testing.assert_close(bound[:-1], 0.5 * torch.minimum(gaps[:-1], gaps[1:]))
+
+
+def test_depth_is_the_expected_centre():
+    output = build()(taps(), GRID, SIZE, return_bins=True)
+    assert output.probabilities.shape == (3, 64, 16, 24)
+    expected = (output.probabilities * output.centers).sum(1, keepdim=True)
+    torch.testing.assert_close(output.depth, resize(expected, SIZE)[:, 0])
+    plain = build()(taps(), GRID, SIZE)
+    assert plain.probabilities is None
+    assert plain.centers is None
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_chunking_is_exact(chunk):
+    whole = build()(taps(), GRID, SIZE, return_bins=True)
+    parts = build(frames_chunk_size=chunk)(taps(), GRID, SIZE, return_bins=True)
+    for name in ("depth", "probabilities", "centers"):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
+
+
+def test_depth_can_be_learned():
+    model = build()
+    target = torch.linspace(0.5, 5.0, 28)[None, :, None].expand(3, -1, 42)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    errors = []
+    for _ in range(40):
+        depth = model(taps(), GRID, SIZE).depth
+        error = (depth.log() - target.log()).abs().mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        errors.append(error.item())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert model.steps.grad.abs().max() > 0
+    assert errors[-1] < 0.4 * errors[0]
+
+
+def test_half_precision_computes_bins_in_float32():
+    model, expected = build(), build()(taps(), GRID, SIZE).depth
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(taps(), GRID, SIZE, return_bins=True)
+    assert output.depth.dtype == output.probabilities.dtype == torch.float32
+    torch.testing.assert_close(output.depth, expected, rtol=0.05, atol=0)

@@ -1,0 +1,43 @@
+"""Transformer block: against PyTorch's own layer, and compilation in one graph."""
+
+import pytest
+import torch
+from torch import nn
+
+from vidllm.models.rope import grid_rope_tables
+from vidllm.models.transformer import Attention, Block, BlockConfig
+
+
+def test_attention_agrees_with_pytorch():
+    torch.manual_seed(0)
+    attention = Attention(BlockConfig(dim=32, num_heads=4)).double()
+    reference = nn.MultiheadAttention(32, 4, batch_first=True, dtype=torch.float64)
+    reference.in_proj_weight.data = attention.qkv.weight.data
+    reference.in_proj_bias.data = attention.qkv.bias.data
+    reference.out_proj.load_state_dict(attention.projection.state_dict())
+    tokens = torch.randn(2, 7, 32, dtype=torch.float64)
+    expected, _ = reference(tokens, tokens, tokens, need_weights=False)
+    torch.testing.assert_close(attention(tokens), expected)
+
+
+def test_block_starts_near_the_identity():
+    torch.manual_seed(0)
+    tokens = torch.randn(2, 7, 32)
+    block = Block(BlockConfig(dim=32, num_heads=4, qk_norm=True))
+    change = (block(tokens) - tokens).abs().max()
+    assert 0 < change < 0.05
+
+
+def test_compiles_in_one_graph(request):
+    if request.config.getoption("jaxtyping_packages", None):
+        pytest.skip("run-time shape checks cannot be compiled")
+    block = Block(BlockConfig(dim=32, num_heads=4, qk_norm=True))
+    tables = grid_rope_tables((2, 3), 1, 8, torch.float32, torch.device("cpu"))
+    tokens = torch.randn(2, 14, 32)
+    compiled = torch.compile(block, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(tokens, tables), block(tokens, tables))
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="5 heads do not divide width 32"):
+        Attention(BlockConfig(dim=32, num_heads=5))
