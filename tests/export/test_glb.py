@@ -66,7 +66,9 @@ def test_srgb_curve_at_known_values():
     np.testing.assert_allclose(values[:, 0], [0, 0.0030353, 0.2158605, 1], atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "box"), zip(("box_000_office chair", "box_001"), BOXES))
+@pytest.mark.parametrize(
+    ("name", "box"), [("box_000_office chair", BOXES[0]), ("box_001", BOXES[1])]
+)
 def test_boxes_are_where_they_belong(scene, name, box):
     vertices = in_viewer(scene, name) @ GLTF_FROM_ROOM
     low, high = vertices.min(axis=0), vertices.max(axis=0)

@@ -43,7 +43,7 @@ def test_round_trip(reconstruction, archive):
 
 
 def test_unreadable_files_are_told_in_one_line(archive, tmp_path):
-    with pytest.raises(UsageError, match="missing.npz"):
+    with pytest.raises(UsageError, match=r"missing\.npz"):
         load_npz(tmp_path / "missing.npz")
     broken = tmp_path / "broken.npz"
     broken.write_bytes(archive.read_bytes()[:3000])

@@ -10,6 +10,7 @@ What is unusual:
 - One PINHOLE camera a frame, as intrinsics are predicted a frame. World = camera world.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,6 @@ def write_colmap(
         pixels: Flat indices into [S, H, W] of the points to write, with positive depth.
         directory: An empty directory.
     """
-    frames, height, width = reconstruction.depth.shape
     names = [f"{s:04d}_{int(f):06d}.png" for s, f in enumerate(reconstruction.frame_indices)]
     (directory / "images").mkdir(parents=True)
     for name, image in zip(names, reconstruction.images, strict=True):
@@ -43,30 +43,51 @@ def write_colmap(
 
     points = reconstruction.world_points.reshape(-1, 3)[pixels].astype(np.float64)
     colors = reconstruction.images.reshape(-1, 3)[pixels]
-    origin = pixels // (height * width)
-    tracks: list[list[str]] = [[] for _ in points]
+    origin = pixels // reconstruction.depth[0].size
+    seen_by_frame = []
     with (
         open(directory / "cameras.txt", "w") as cameras_file,
         open(directory / "images.txt", "w") as images_file,
     ):
-        for frame in range(frames):
-            (fx, _, cx), (_, fy, cy), _ = reconstruction.intrinsics[frame].astype(float).tolist()
-            numbers = [fx, fy, cx + 0.5, cy + 0.5]
-            cameras_file.write(f"{frame + 1} PINHOLE {width} {height} {_join(numbers)}\n")
+        for frame, name in enumerate(names):
+            cameras_file.write(f"{frame + 1} {_camera(reconstruction, frame)}\n")
+            images_file.write(f"{frame + 1} {_pose(reconstruction, frame)} {frame + 1} {name}\n")
             seen, positions = _observe(reconstruction, frame, points, origin == frame)
-            for order, point in enumerate(seen.tolist()):
-                tracks[point].append(f"{frame + 1} {order}")
-            extrinsic = reconstruction.extrinsics[frame].astype(np.float64)
-            x, y, z, w = matrix_to_quaternion(torch.from_numpy(extrinsic[:, :3])).tolist()
-            pose = [w, x, y, z, *extrinsic[:, 3]]
-            images_file.write(f"{frame + 1} {_join(pose)} {frame + 1} {names[frame]}\n")
-            rows = zip((positions + 0.5).tolist(), (seen + 1).tolist(), strict=True)
-            images_file.write(" ".join(f"{u:.3f} {v:.3f} {p}" for (u, v), p in rows) + "\n")
+            rows = np.column_stack([positions + 0.5, seen + 1])
+            images_file.write("%.3f %.3f %d " * len(rows) % tuple(rows.ravel().tolist()) + "\n")
+            seen_by_frame.append(seen)
     with open(directory / "points3D.txt", "w") as points_file:
+        tracks = _tracks(seen_by_frame, len(points))
         rows = zip(points.tolist(), colors.tolist(), tracks, strict=True)
-        for identifier, (point, (red, green, blue), track) in enumerate(rows, start=1):
+        for identifier, (point, color, track) in enumerate(rows, start=1):
             place = " ".join(f"{value:.6f}" for value in point)
-            points_file.write(f"{identifier} {place} {red} {green} {blue} 0 {' '.join(track)}\n")
+            red, green, blue = color
+            points_file.write(f"{identifier} {place} {red} {green} {blue} 0 {track}\n")
+
+
+def _camera(reconstruction: Reconstruction, frame: int) -> str:
+    """Model, size and fx, fy, cx, cy."""
+    height, width = reconstruction.depth.shape[1:]
+    (fx, _, cx), (_, fy, cy), _ = reconstruction.intrinsics[frame].tolist()
+    return f"PINHOLE {width} {height} {fx:.9g} {fy:.9g} {cx + 0.5:.9g} {cy + 0.5:.9g}"
+
+
+def _pose(reconstruction: Reconstruction, frame: int) -> str:
+    """Camera-from-world quaternion, w first, and translation."""
+    extrinsic = torch.tensor(reconstruction.extrinsics[frame], dtype=torch.float64)
+    x, y, z, w = matrix_to_quaternion(extrinsic[:, :3]).tolist()
+    return " ".join(f"{number:.9g}" for number in (w, x, y, z, *extrinsic[:, 3].tolist()))
+
+
+def _tracks(seen_by_frame: list[np.ndarray], count: int) -> list[str]:
+    """For each point, the image and the place in its list of every observation."""
+    point = np.concatenate(seen_by_frame)
+    image = np.repeat(np.arange(1, len(seen_by_frame) + 1), [len(seen) for seen in seen_by_frame])
+    order = np.concatenate([np.arange(len(seen)) for seen in seen_by_frame])
+    by_point = np.argsort(point, kind="stable")
+    pairs = np.column_stack([image, order])[by_point].ravel().tolist()
+    ends = np.concatenate([[0], 2 * np.cumsum(np.bincount(point, minlength=count))]).tolist()
+    return [" ".join(map(str, pairs[start:end])) for start, end in pairwise(ends)]
 
 
 def _observe(
@@ -87,7 +108,3 @@ def _observe(
     agrees = np.abs(depth - z) < _DEPTH_AGREEMENT * z
     seen = np.flatnonzero(inside & (agrees | own))
     return seen, position[seen]
-
-
-def _join(numbers: list[float]) -> str:
-    return " ".join(f"{number:.9g}" for number in numbers)

@@ -42,12 +42,14 @@ def load_npz(path: str | Path) -> Reconstruction:
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"No reconstruction at {path}; give the path of a reconstruction.npz")
+    if not zipfile.is_zipfile(path):
+        raise VidLLMError(f"{path} is not a reconstruction, or was cut off; export it again")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {field.name: archive[field.name] for field in fields(Reconstruction)}
     except KeyError as error:
         raise VidLLMError(f"{path} is not a reconstruction: {error.args[0]}") from None
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise VidLLMError(f"Cannot read {path} as a reconstruction: {error}") from None
     _check_shapes(arrays, path)
     arrays["scale"] = float(arrays["scale"])
