@@ -75,7 +75,7 @@ def cast_room(
     depths, points, normals = [], [], []
     for extrinsic in extrinsics:
         rotation, translation = extrinsic[:, :3], extrinsic[:, 3]
-        depth, which = cast_frame(solids, extrinsic, intrinsics, rays)
+        depth, which = cast_frame(solids, extrinsic, rays)
         point = (rays * depth[..., None] - translation) @ rotation
         normal = np.zeros_like(point)
         for index, solid in enumerate(solids):

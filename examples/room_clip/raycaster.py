@@ -144,7 +144,7 @@ def pixel_rays(intrinsics: np.ndarray, height: int, width: int, step: float = 1.
 
 
 def cast_frame(
-    solids: list[Solid], extrinsic: np.ndarray, intrinsics: np.ndarray, rays: np.ndarray
+    solids: list[Solid], extrinsic: np.ndarray, rays: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Depth along z and the solid seen by each of one camera's rays, [h, w] each.
 
@@ -153,7 +153,6 @@ def cast_frame(
     Args:
         solids: What may be seen.
         extrinsic: Camera-from-scene, [3, 4].
-        intrinsics: Pixels of the image, [3, 3].
         rays: From `pixel_rays`.
     """
     rotation, translation = extrinsic[:, :3], extrinsic[:, 3]

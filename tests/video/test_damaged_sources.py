@@ -109,6 +109,11 @@ def test_missing_things(tmp_path):
     assert "no file matches" in message(str(tmp_path / "*.mp4"), UsageError)
     assert "a folder without pictures" in message(tmp_path, UsageError)
     assert "list of pictures is empty" in message([], UsageError)
+    assert "cannot be opened (File name too long)" in message("x" * 5000)
+    assert "cannot be opened" in message("nul\0byte.mp4")
+    assert "[x].mp4: no file matches" in message("x" * 5000 + "[x].mp4", UsageError)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert "pipe.mp4: neither a file nor a folder" in message(tmp_path / "pipe.mp4")
     picture = tmp_path / "one.png"
     Image.new("RGB", (32, 32)).save(picture)
     assert "two.png: no such file" in message([picture, tmp_path / "two.png"], UsageError)

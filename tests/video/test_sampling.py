@@ -7,6 +7,7 @@ import pytest
 from coded_video import code_of, coded_frame, write_video
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from PIL import Image, ImageFilter
 
 from vidllm.types import UsageError
@@ -66,19 +67,19 @@ def test_video_frames_are_the_ones_named(clip):
 
 
 def test_rate(clip):
-    frames = sample_frames(clip, num_frames=100, strategy="fps", fps=10)
+    frames = sample_frames(clip, num_frames=100, strategy="fps", fps=10.0)
     assert frames.frame_indices.tolist() == list(range(0, 90, 3))
     slow = sample_frames(clip, num_frames=100, strategy="fps", fps=0.7)
     assert slow.frame_indices.tolist() == [0, 42, 85]
     assert len(sample_frames(clip, num_frames=100, strategy="fps", fps=1e9)) == 90
-    capped = sample_frames(clip, num_frames=4, strategy="fps", fps=10)
+    capped = sample_frames(clip, num_frames=4, strategy="fps", fps=10.0)
     assert capped.frame_indices.tolist() == [0, 30, 57, 87]
 
 
 def test_rate_with_variable_frame_rate(tmp_path):
     pts = [0, 40, 80, 1000, 1040, 3000, 3040]
     path = write_video(tmp_path / "vfr.mp4", 7, pts=pts, options={"bf": "0"})
-    frames = sample_frames(path, strategy="fps", fps=2)
+    frames = sample_frames(path, strategy="fps", fps=2.0)
     assert frames.frame_indices.tolist() == [0, 2, 3, 4, 5]
     assert [code_of(image) for image in frames.images] == [0, 2, 3, 4, 5]
 
@@ -87,7 +88,7 @@ def test_range_of_time(clip):
     part = sample_frames(clip, num_frames=100, strategy="uniform", start=1.0, end=2.0)
     assert part.frame_indices.tolist() == list(range(30, 60))
     assert sample_frames(clip, num_frames=100, end=0.5).frame_indices.tolist() == list(range(15))
-    tail = sample_frames(clip, num_frames=3, strategy="uniform", start=2.9, end=100)
+    tail = sample_frames(clip, num_frames=3, strategy="uniform", start=2.9, end=100.0)
     assert tail.frame_indices.tolist() == [87, 88, 89]
 
 
@@ -186,7 +187,12 @@ def test_progress(clip):
 
 def test_one_frame_video(tmp_path):
     path = write_video(tmp_path / "one.mp4", 1)
-    for options in ({}, {"strategy": "uniform"}, {"strategy": "fps", "fps": 3}, {"num_frames": 1}):
+    for options in (
+        {},
+        {"strategy": "uniform"},
+        {"strategy": "fps", "fps": 3.0},
+        {"num_frames": 1},
+    ):
         frames = sample_frames(path, **options)
         assert frames.frame_indices.tolist() == [0]
         assert code_of(frames.images[0]) == 0
@@ -196,16 +202,15 @@ def test_one_frame_video(tmp_path):
     ("options", "text"),
     [
         ({"num_frames": 0}, "num_frames must be at least 1, got 0"),
-        ({"start": 2, "end": 1}, r"start \(2 s\) must be at least 0 and before end \(1 s\)"),
-        ({"start": 1, "end": 1}, "before end"),
-        ({"start": -1}, "at least 0"),
+        ({"start": 2.0, "end": 1.0}, r"start \(2 s\) must be at least 0 and before end \(1 s\)"),
+        ({"start": 1.0, "end": 1.0}, "before end"),
+        ({"start": -1.0}, "at least 0"),
         ({"start": float("nan")}, "at least 0"),
-        ({"start": 50}, r"start \(50 s\) is past its last frame \(2.96667 s\)"),
+        ({"start": 50.0}, r"start \(50 s\) is past its last frame \(2.96667 s\)"),
         ({"start": 1.001, "end": 1.002}, "has no frame between"),
         ({"strategy": "fps"}, "go together"),
-        ({"fps": 3}, "go together"),
-        ({"strategy": "fps", "fps": 0}, "fps must be above 0"),
-        ({"strategy": "best"}, "strategy must be"),
+        ({"fps": 3.0}, "go together"),
+        ({"strategy": "fps", "fps": 0.0}, "fps must be above 0"),
         ({"max_side": 13}, "max_side must be at least 14"),
     ],
 )
@@ -215,12 +220,17 @@ def test_wrong_arguments(clip, options, text):
     assert "\n" not in str(raised.value)
 
 
+def test_unknown_strategy(clip):
+    with pytest.raises((UsageError, TypeCheckError), match="strategy"):
+        sample_frames(clip, strategy="best")
+
+
 def test_sources_are_closed_also_after_an_error(monkeypatch):
     closed = []
     monkeypatch.setattr(ArrayFrames, "close", lambda self: closed.append(self.name))
     sample_frames(tiny(3))
     with pytest.raises(UsageError):
-        sample_frames(tiny(3), start=9)
+        sample_frames(tiny(3), start=9.0)
     assert closed == ["array", "array"]
 
 
@@ -234,10 +244,10 @@ def test_real_clips(shared_data):
     assert room.images.shape == (8, 384, 512, 3)
     assert room.timestamps.tolist() == list(range(8))
     colour = shared_data / "redkitchen" / "frames" / "frame-*.color.jpg"
-    pictures = sample_frames(str(colour), num_frames=30, strategy="uniform", end=30, max_side=160)
+    pictures = sample_frames(str(colour), num_frames=30, strategy="uniform", end=30.0, max_side=160)
     frames = sample_frames(
         shared_data / "redkitchen" / "video.mp4",
-        num_frames=30, strategy="fps", fps=3, max_side=160,
+        num_frames=30, strategy="fps", fps=3.0, max_side=160,
     )  # fmt: skip
     difference = pictures.images[:30].astype(float) - frames.images
     assert np.abs(difference).mean() < 4

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from PIL import Image
 
 from vidllm.types import UsageError, VidLLMError
@@ -116,9 +117,9 @@ def test_fit_to_patches_refuses():
     image = np.zeros((2, 40, 60, 3), np.uint8)
     with pytest.raises(UsageError, match="40x13 become 28x9, smaller than one patch of 14x14"):
         fit_to_patches(np.zeros((1, 13, 40, 3), np.uint8), short_side=42, max_long_side=28)
-    with pytest.raises(ValueError, match="2 images need"):
+    with pytest.raises((ValueError, TypeCheckError), match="intrinsics"):
         fit_to_patches(image, short_side=28, intrinsics=np.eye(3)[None])
-    with pytest.raises(ValueError, match="float32"):
+    with pytest.raises((ValueError, TypeCheckError), match="images"):
         fit_to_patches(image.astype(np.float32), short_side=28)
 
 
@@ -175,7 +176,7 @@ def test_vggt_preprocess_takes_pictures_and_paths(tmp_path):
 def test_vggt_preprocess_refuses(tmp_path):
     with pytest.raises(UsageError, match="no images"):
         vggt_preprocess([])
-    with pytest.raises(UsageError, match="mode must be"):
+    with pytest.raises((UsageError, TypeCheckError), match="mode"):
         vggt_preprocess([Image.new("RGB", (20, 20))], "stretch")
     with pytest.raises(UsageError, match="too long and narrow"):
         vggt_preprocess([Image.new("RGB", (2000, 14))])

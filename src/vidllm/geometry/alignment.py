@@ -73,12 +73,7 @@ def align_scale(
             "Cannot find the scene's scale: no frame has a pixel with positive depth and "
             "confidence; use a clip that shows more of the scene"
         )
-    generator = torch.Generator().manual_seed(seed)
-    draw = torch.rand(frame_scale.shape[-1], generator=generator).to(frame_scale.device)
-    draw = draw.expand_as(frame_scale).masked_fill(~usable, float("inf"))
-    drawn = draw.argsort(dim=-1).argsort(dim=-1) < max_frames
-    frame_scale = frame_scale.masked_fill(~(drawn & usable), float("nan"))
-
+    frame_scale = frame_scale.where(_draw_frames(usable, max_frames, seed), float("nan"))
     scale = frame_scale.nanquantile(0.5, dim=-1)
     deviation = (frame_scale - scale[..., None]).abs().nanquantile(0.5, dim=-1)
     return ScaleAlignment(scale=scale, scale_per_frame=frame_scale, spread=deviation / scale)
@@ -95,6 +90,13 @@ def _scale_of_each_frame(relative_depth: Tensor, metric_depth: Tensor, weights: 
     denominator = (weights * relative.square()).sum(dim=(-2, -1))
     scale = numerator / denominator
     return scale.where(scale.isfinite() & (scale > 0), float("nan"))
+
+
+def _draw_frames(usable: Tensor, max_frames: int, seed: int) -> Tensor:
+    """At most ``max_frames`` of the usable frames of each scene, at random, [*, S]."""
+    lots = torch.rand(usable.shape[-1], generator=torch.Generator().manual_seed(seed))
+    lots = lots.to(usable.device).expand_as(usable).masked_fill(~usable, float("inf"))
+    return usable & (lots.argsort(dim=-1).argsort(dim=-1) < max_frames)
 
 
 def umeyama(

@@ -56,7 +56,7 @@ def estimate_room_frame(
     """
     if len(world_points) != len(extrinsics):
         raise ValueError(f"{len(world_points)} frames of points but {len(extrinsics)} of cameras")
-    cameras = extrinsics.detach().double().cpu()
+    cameras = extrinsics.detach().cpu().double()
     if not bool(cameras.isfinite().all()):
         raise ValueError("extrinsics must be finite")
     normals = _surface_normals(world_points.detach(), extrinsics.detach(), confidence)
@@ -96,7 +96,7 @@ def _surface_normals(points: Tensor, extrinsics: Tensor, confidence: Tensor | No
     keep = (flatness > 0.9) & (facing > 0.12)
     for row in (slice(None, -2), slice(1, -1), slice(2, None)):
         keep = keep & known[:, row, :-2] & known[:, row, 1:-1] & known[:, row, 2:]
-    normals = normal[keep].double().cpu()  # [N, 3]
+    normals = normal[keep].cpu().double()  # [N, 3]
     if len(normals) > MAX_NORMALS:
         generator = torch.Generator().manual_seed(0)
         normals = normals[torch.randperm(len(normals), generator=generator)[:MAX_NORMALS]]

@@ -21,7 +21,7 @@ from vidllm.models.language_model import Prefix
 class GenerationConfig:
     """How answers are decoded."""
 
-    max_new_tokens: int = 64
+    max_new_tokens: int = 48
     """Longest answer."""
     temperature: float = 0.0
     """0 decodes greedily; above, samples."""

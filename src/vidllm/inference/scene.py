@@ -8,7 +8,7 @@ from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
@@ -51,6 +51,14 @@ class Scene:
         self.reconstruction = reconstruction
         self.seconds = seconds or {}
         self._tensors = tensors
+
+    @overload
+    def ask(self, question: str, *, config: GenerationConfig | None = None) -> Answer: ...
+
+    @overload
+    def ask(
+        self, question: list[str], *, config: GenerationConfig | None = None
+    ) -> list[Answer]: ...
 
     def ask(
         self, question: str | list[str], *, config: GenerationConfig | None = None
@@ -242,12 +250,10 @@ def _located(box: Box3D | Place | None, point: Place | None) -> tuple[Tensor, Te
     """Centre and size of a place; a point has size 0."""
     if isinstance(box, Box3D):
         box = [*box.center, *box.size]
-    values = torch.tensor([float(v) for v in (box if box is not None else point)])
-    expected = 6 if box is not None else 3
+    name, numbers, expected = ("box", box, 6) if box is not None else ("point", point, 3)
+    values = torch.tensor([float(v) for v in numbers or ()])
     if len(values) != expected:
-        raise UsageError(
-            f"a {'box' if box is not None else 'point'} has {expected} numbers, got {len(values)}"
-        )
-    if not values.isfinite().all() or (box is not None and (values[3:] <= 0).any()):
-        raise UsageError("coordinates must be finite and sizes positive")
+        raise UsageError(f"a {name} has {expected} numbers, got {len(values)}")
+    if not values.isfinite().all() or (values[3:] <= 0).any():
+        raise UsageError(f"{name} {values.tolist()}: numbers must be finite, sizes positive")
     return values[:3], values[3:] if box is not None else torch.zeros(3)

@@ -101,7 +101,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
     main_input_name = "images"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _no_split_modules = ("Block", "Dinov2Layer", "LlamaDecoderLayer")
+    _no_split_modules = ["Block", "Dinov2Layer", "LlamaDecoderLayer"]  # noqa: RUF012
 
     def __init__(self, config: VidLLMConfig) -> None:
         super().__init__(config)

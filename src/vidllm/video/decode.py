@@ -18,6 +18,10 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 from jaxtyping import Float, Integer
 
 from vidllm.types import VidLLMError
@@ -52,7 +56,15 @@ class VideoFile(FrameSource):
         self.frames_decoded = 0
         """What all reads so far have cost."""
         self._path = path
-        self._open()
+        self._container = _open_container(path)
+        try:
+            self._find_frames()
+        except BaseException:
+            self.close()
+            raise
+
+    def _find_frames(self) -> None:
+        self._choose_stream()
         context = self._stream.codec_context
         self.megapixels = context.width * context.height / 1e6
         self._index = self._scan()
@@ -98,10 +110,10 @@ class VideoFile(FrameSource):
         # AVI numbers packets in file order and passes that off as the time of presentation.
         timed = container.format.name != "avi"
         try:
-            for packet in container.demux(*([] if is_matroska else [stream])):
+            for packet in _demux(container, [] if is_matroska else [stream]):
                 if is_matroska and packet.pts is not None:  # one time base for all its streams
                     end = max(end, packet.pts + (packet.duration or 0))
-                if packet.stream_index != stream.index or not packet.size:
+                if packet.stream_index != stream.index:
                     continue
                 count += 1
                 if packet.is_corrupt:
@@ -117,8 +129,10 @@ class VideoFile(FrameSource):
         missing_tail = promised - end * float(stream.time_base)
         if len(stream.index_entries) > count or missing_tail > _MISSING_TAIL:
             self.damage = "it ends before what its header promises"
-        timed &= len(np.unique(pts)) == len(pts)
-        return PacketIndex(pts, is_key, is_shown) if timed else None
+        times = np.array(pts, np.int64)
+        if not timed or len(np.unique(times)) < len(times):
+            return None
+        return PacketIndex(times, np.array(is_key, bool), np.array(is_shown, bool))
 
     def _count_frames(self) -> Float[np.ndarray, "N"]:
         """Decodes the whole file for the time of each frame, in seconds."""
@@ -156,8 +170,8 @@ class VideoFile(FrameSource):
     def _packets(self) -> Iterator[av.Packet]:
         """Whole packets from here to the end, or to where the file breaks off."""
         with suppress(av.FFmpegError):
-            for packet in self._container.demux(self._stream):
-                if packet.size and not packet.is_corrupt:
+            for packet in _demux(self._container, [self._stream]):
+                if not packet.is_corrupt:
                     yield packet
 
     def _packets_from(self, start: int) -> Iterator[av.Packet]:
@@ -181,15 +195,15 @@ class VideoFile(FrameSource):
 
     def _reopen(self, _pts: int = 0) -> None:
         self._container.close()
-        self._open()
-
-    def _open(self) -> None:
         self._container = _open_container(self._path)
+        self._choose_stream()
+
+    def _choose_stream(self) -> None:
         self._stream = _video_stream(self._container, self.name)
         self._decoder = _decoder(self._stream)
 
 
-def _open_container(path: Path) -> av.container.InputContainer:
+def _open_container(path: Path) -> InputContainer:
     try:
         return av.open(f"file:{path}", options=_LIBAV_OPTIONS, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
@@ -204,9 +218,18 @@ def _why_unreadable(path: Path) -> str:
     return "not a video that can be read; mp4, mov, mkv and webm are"
 
 
-def _video_stream(container: av.container.InputContainer, name: str) -> av.video.stream.VideoStream:
+def _demux(container: InputContainer, streams: list[VideoStream]) -> Iterator[av.Packet]:
+    """Packets of some streams, or of all; without the empty ones that PyAV puts at the end."""
+    # PyAV trips over its own end mark where a stream began in the middle of the file.
+    with suppress(IndexError):
+        for packet in container.demux(*streams):
+            if packet.size:
+                yield packet
+
+
+def _video_stream(container: InputContainer, name: str) -> VideoStream:
     """The first stream of moving pictures: a song's cover is a video stream, too."""
-    cover = av.stream.Disposition.attached_pic
+    cover = Disposition.attached_pic
     streams = [s for s in container.streams.video if not s.disposition & cover]
     if not streams:
         raise VidLLMError(f"{name}: has no video in it (only sound?)")
@@ -215,7 +238,7 @@ def _video_stream(container: av.container.InputContainer, name: str) -> av.video
     return streams[0]
 
 
-def _decoder(stream: av.video.stream.VideoStream) -> av.video.codeccontext.VideoCodecContext:
+def _decoder(stream: VideoStream) -> VideoCodecContext:
     """The stream's decoder, or for VP8 and VP9 with transparency the one that can see it."""
     decoder = stream.codec_context
     if stream.metadata.get("alpha_mode") == "1" and decoder.name in _ALPHA_DECODERS:
@@ -224,6 +247,6 @@ def _decoder(stream: av.video.stream.VideoStream) -> av.video.codeccontext.Video
     return decoder
 
 
-def _is_hidden(packet: av.Packet, stream: av.video.stream.VideoStream) -> bool:
+def _is_hidden(packet: av.Packet, stream: VideoStream) -> bool:
     """Whether a VP8 packet is a reference that is never shown (RFC 6386, 9.1: show_frame)."""
     return stream.codec_context.name == "vp8" and not memoryview(packet)[0] & 0x10

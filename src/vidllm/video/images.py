@@ -9,7 +9,7 @@ count them: one a second.
 import glob
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,6 +74,7 @@ class Animation(FrameSource):
                 delays.append(delay if delay > 10 else _BROWSER_DELAY)
         except VidLLMError:
             if not delays:
+                self.close()
                 raise
             self.damage = "its data breaks off"
         self.timestamps = np.cumsum([0, *delays[:-1]]) / 1000
@@ -164,7 +165,7 @@ def natural_key(path: Path) -> tuple[list[str | int], str]:
 
 
 @contextmanager
-def opened_image(path: Path) -> Iterator[Image.Image]:
+def opened_image(path: Path) -> Generator[Image.Image, None, None]:
     """Opens a picture; whatever goes wrong with it meanwhile becomes one clear error.
 
     Raises:

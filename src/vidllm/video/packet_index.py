@@ -6,7 +6,7 @@ follow a key frame in the file but precede it on screen (open groups of pictures
 group before, and this rule sends them there.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Bool, Int64, Integer
@@ -15,7 +15,12 @@ from jaxtyping import Bool, Int64, Integer
 class PacketIndex:
     """The packets of one video stream, a few numbers for each."""
 
-    def __init__(self, pts: Sequence[int], is_key: Sequence[bool], is_shown: Sequence[bool]):
+    def __init__(
+        self,
+        pts: Int64[np.ndarray, "M"],
+        is_key: Bool[np.ndarray, "M"],
+        is_shown: Bool[np.ndarray, "M"],
+    ):
         """Takes all packets in file order.
 
         Args:
@@ -23,15 +28,14 @@ class PacketIndex:
             is_key: Whether decoding may start there.
             is_shown: False where a packet is decoded for the sake of others only.
         """
-        self.file_pts: Int64[np.ndarray, "M"] = np.asarray(pts, np.int64)
+        self.file_pts: Int64[np.ndarray, "M"] = pts
         """Presentation time of each position."""
-        order = np.argsort(self.file_pts)
-        shown: Bool[np.ndarray, "M"] = np.asarray(is_shown, bool)[order]
-        own_start = np.where(np.asarray(is_key, bool)[order], order, 0)
-        start = np.maximum.accumulate(own_start)[shown]
+        order = np.argsort(pts)
+        shown = is_shown[order]
+        start = np.maximum.accumulate(np.where(is_key[order], order, 0))[shown]
         self.position_of: Integer[np.ndarray, "N"] = order[shown]
         """Position of each frame's packet, frames in display order."""
-        self.pts: Int64[np.ndarray, "N"] = self.file_pts[self.position_of]
+        self.pts: Int64[np.ndarray, "N"] = pts[self.position_of]
         """Presentation time of each frame in the stream's time base, ascending."""
         self.start_of: Integer[np.ndarray, "N"] = np.where(start <= self.position_of, start, 0)
         """Position of the key frame (or first packet) from which each frame is decoded."""

@@ -5,6 +5,7 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
+from jaxtyping import UInt8
 
 from vidllm.video.source import RGB, scaled_size
 
@@ -38,13 +39,13 @@ class PictureMaker:
             VidLLMError: the frames are too small.
         """
         if self._size is None:
-            width = frame.width * self._pixel_aspect
+            width = round(frame.width * self._pixel_aspect)
             self._size = scaled_size(width, frame.height, self._max_side, self._name)
         matrix = frame.side_data.get("DISPLAYMATRIX")
         if has_alpha(frame):
             frame = av.VideoFrame.from_ndarray(self._on_white(frame), format="rgb24")
         picture = self._convert(frame, *self._size, "rgb24")
-        return upright(picture, matrix)
+        return upright(picture, None if matrix is None else bytes(matrix))
 
     def _on_white(self, frame: av.VideoFrame) -> RGB:
         rgba = self._convert(frame, frame.width, frame.height, "rgba").astype(np.uint16)
@@ -63,7 +64,7 @@ def has_alpha(frame: av.VideoFrame) -> bool:
     return layout.has_palette or any(component.is_alpha for component in layout.components)
 
 
-def upright(picture: RGB, display_matrix: bytes | None) -> RGB:
+def upright(picture: RGB, display_matrix: bytes | None) -> UInt8[np.ndarray, "height width 3"]:
     """Turns and mirrors a picture as a container's display matrix says.
 
     Args:

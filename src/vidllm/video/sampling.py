@@ -21,6 +21,8 @@ Where no more than ``N`` frames exist, every strategy but ``fps`` returns each o
 
 import logging
 import math
+import os
+import stat
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import pairwise
@@ -95,13 +97,12 @@ def sample_frames(
     _check_arguments(num_frames, strategy, fps, max_side)
     with closing(open_source(source)) as frames:
         indices = _indices_between(frames, start, end)
-        if strategy == "fps":
-            times = frames.timestamps[indices]
-            groups = [[i] for i in indices[_spread(_at_rate(times, fps), num_frames)]]
-        elif strategy == "uniform" or len(indices) <= num_frames:
-            groups = [[i] for i in _spread(indices, num_frames)]
-        else:
+        if strategy == "sharpness" and len(indices) > num_frames:
             groups = _sharpness_candidates(frames, indices, num_frames)
+        else:
+            if strategy == "fps":
+                indices = indices[_at_rate(frames.timestamps[indices], fps)]
+            groups = _spread(indices, num_frames)[:, None].tolist()
         return _read_best(frames, groups, max_side, on_frame)
 
 
@@ -122,7 +123,7 @@ def open_source(source: Source) -> FrameSource:
             _check_readable(path)
         return ImageFiles(paths, f"{len(paths)} pictures from {paths[0]}")
     path = Path(source)
-    if any(character in str(source) for character in "*?[") and not path.exists():
+    if any(character in str(source) for character in "*?[") and not os.path.exists(path):
         matches = find_matches(str(source))
         if len(matches) > 1:
             return ImageFiles(matches, str(source))
@@ -164,19 +165,20 @@ def _check_arguments(
 def _check_readable(path: Path) -> None:
     """Raises one clear error for a path behind which nothing can be read."""
     try:
-        is_folder = path.is_dir()
-        head = b"" if is_folder else _head(path)
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            os.scandir(path).close()
+        elif stat.S_ISREG(status.st_mode):
+            path.open("rb").close()
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file or folder") from error
-    except OSError as error:
-        raise VidLLMError(f"{path}: cannot be opened ({error.strerror})") from error
-    if not is_folder and not head:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise VidLLMError(f"{path}: cannot be opened ({reason})") from error
+    if not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)):
+        raise VidLLMError(f"{path}: neither a file nor a folder")
+    if stat.S_ISREG(status.st_mode) and status.st_size == 0:
         raise VidLLMError(f"{path}: the file is empty")
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(12)
 
 
 def _open_picture(path: Path) -> FrameSource | None:
@@ -186,7 +188,7 @@ def _open_picture(path: Path) -> FrameSource | None:
         raise VidLLMError(f"{path}: HEIC pictures are not supported; convert them to JPEG")
     try:
         with opened_image(path) as image:
-            animated = image.format in ANIMATED_FORMATS and image.is_animated
+            animated = image.format in ANIMATED_FORMATS and getattr(image, "is_animated", False)
     except VidLLMError:
         if suffix in IMAGE_SUFFIXES or suffix == ".gif":
             raise
@@ -254,7 +256,7 @@ def _sharpness_candidates(frames: FrameSource, indices: np.ndarray, number: int)
         cost = frames.decode_cost([index for group in groups for index in group])
         if cost * frames.megapixels <= DECODE_BUDGET:
             return groups
-    return [[index] for index in _spread(indices, number)]
+    return _spread(indices, number)[:, None].tolist()
 
 
 def _read_best(
@@ -264,7 +266,7 @@ def _read_best(
     on_frame: Callable[[int, int], None] | None,
 ) -> Frames:
     """Decodes candidates one at a time and keeps the sharpest of each group."""
-    group_of = {int(index): i for i, group in enumerate(groups) for index in group}
+    group_of = {index: i for i, group in enumerate(groups) for index in group}
     best: dict[int, tuple[float, int, np.ndarray]] = {}
     done = 0
     for done, (index, image) in enumerate(frames.read(list(group_of), max_side), start=1):

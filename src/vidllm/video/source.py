@@ -52,7 +52,7 @@ class FrameSource(ABC):
         return
 
 
-def scaled_size(width: float, height: float, max_side: int | None, name: str) -> tuple[int, int]:
+def scaled_size(width: int, height: int, max_side: int | None, name: str) -> tuple[int, int]:
     """Width and height, scaled down (never up) so that neither is more than ``max_side``.
 
     Raises:
@@ -63,7 +63,7 @@ def scaled_size(width: float, height: float, max_side: int | None, name: str) ->
     if min(scaled) < MINIMUM_SIDE:
         shrunk = "" if scale == 1 else f", {scaled[0]}x{scaled[1]} at max_side {max_side}"
         raise VidLLMError(
-            f"{name}: frames of {round(width)}x{round(height)} pixels{shrunk} are too small; "
+            f"{name}: frames of {width}x{height} pixels{shrunk} are too small; "
             f"both sides need at least {MINIMUM_SIDE} pixels"
         )
     return scaled

@@ -42,7 +42,8 @@ def fit_to_patches(
         max_long_side: Where the long side would be longer, the images are scaled down further.
 
     Returns:
-        Images in [0, 1] (bicubic with antialiasing, float32), and their intrinsics if given.
+        Images in [0, 1] (bicubic with antialiasing, float32), and their intrinsics, if given, in
+        the precision that they had.
 
     Raises:
         UsageError: an image would be smaller than one patch.
@@ -71,13 +72,17 @@ def fit_to_patches(
     if intrinsics is None:
         return output, None
     scales = (resized[0] / width, resized[1] / height)
-    return output, _resize_and_crop(torch.as_tensor(intrinsics), scales, (left, top))
+    return output, _resize_and_crop(intrinsics, scales, (left, top))
 
 
 def _resize_and_crop(
-    intrinsics: Float[Tensor, "S 3 3"], scales: tuple[float, float], corner: tuple[int, int]
+    intrinsics: Float[Tensor, "S 3 3"] | Float[np.ndarray, "S 3 3"],
+    scales: tuple[float, float],
+    corner: tuple[int, int],
 ) -> Float[Tensor, "S 3 3"]:
     """The map of pixel coordinates, applied on the left: ``K' = A K``."""
+    if isinstance(intrinsics, np.ndarray):
+        intrinsics = torch.tensor(intrinsics)
     affine = intrinsics.new_zeros(3, 3)
     affine[2, 2] = 1
     for axis, (scale, first) in enumerate(zip(scales, corner, strict=True)):

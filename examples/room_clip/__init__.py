@@ -1,0 +1,1 @@
+"""A small furnished room, ray-cast: the world of the example clip."""
