@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import make_model, make_tokenizer
 from PIL import Image
+from small_model import make_model, make_tokenizer
 
 from vidllm.cli import main
 from vidllm.models.processor import VidLLMProcessor

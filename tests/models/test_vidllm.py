@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import make_config, make_model, make_tokenizer
+from small_model import make_config, make_model, make_tokenizer
 from transformers import AutoModel
 
 from vidllm.models.processor import VidLLMProcessor
