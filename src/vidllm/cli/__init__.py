@@ -13,6 +13,7 @@ import tyro
 from vidllm.cli.demo import Demo
 from vidllm.cli.language import Ask, Chat, Describe, Ground
 from vidllm.cli.model import Doctor, Info
+from vidllm.cli.options import console_warnings
 from vidllm.cli.reconstruct import Reconstruct
 from vidllm.types import VidLLMError
 
@@ -38,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
     try:
-        return verb.run() or 0
+        with console_warnings():
+            return verb.run() or 0
     except VidLLMError as error:
         print(f"vidllm: {error}", file=sys.stderr)
         return error.exit_code

@@ -73,18 +73,27 @@ def working(message: str):
 
 
 def quiet_libraries() -> None:
-    """No telemetry and no chatter from libraries; our own warnings as single lines."""
+    """No telemetry and no chatter from libraries."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    logger = logging.getLogger("vidllm")
-    logger.handlers = [handler]
-    logger.propagate = False
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+
+
+@contextmanager
+def console_warnings():
+    """Our own warnings as single lines on stderr while a verb runs."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger = logging.getLogger("vidllm")
+    before = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [handler], False
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = before
 
 
 def scene_record(scene: "Scene") -> dict:

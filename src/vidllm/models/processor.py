@@ -18,6 +18,8 @@ from vidllm.video import fit_to_patches, sample_frames
 VIDEO_TOKEN, LOC_TOKEN, COORD_TOKEN = SPECIAL_TOKENS
 MAX_QUESTION_TOKENS = 2048
 """A longer question is refused."""
+MAX_ASPECT = 3
+"""Longer panoramas are made smaller than the short side asks, so that memory stays bounded."""
 _QUESTION_MARK = "\x00"
 
 
@@ -104,7 +106,10 @@ class VidLLMProcessor(ProcessorMixin):
     def prepare_images(self, frames: Frames) -> Float[Tensor, "S 3 H W"]:
         """Resize and crop to whole patches; RGB in [0, 1]."""
         images, _ = fit_to_patches(
-            frames.images, short_side=self.short_side, patch_size=self.patch_size
+            frames.images,
+            short_side=self.short_side,
+            patch_size=self.patch_size,
+            max_long_side=MAX_ASPECT * self.short_side,
         )
         return images
 
