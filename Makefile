@@ -2,6 +2,14 @@
 PYTHON_BIN := .venv/bin/python
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup.sh
 
+# Shapes in signatures are checked by `make test-all`, except where Hugging Face reads signatures.
+MODELS := rope transformer vision_encoder global_frame_attention camera_head dense_head metric_depth \
+	vggt cross_task_adapter patch_3d grounding_head language_model vidllm initialisation precision
+COMMA := ,
+EMPTY :=
+CHECKED := geometry video export inference $(addprefix models.,$(MODELS))
+SHAPES := $(subst $(EMPTY) $(EMPTY),$(COMMA),$(addprefix vidllm.,$(CHECKED)))
+
 .DEFAULT_GOAL := help
 .PHONY: help setup dev demo test test-all bench check clean distclean
 
@@ -31,8 +39,8 @@ demo: .venv/.ready-core ## Ask about, ground in and reconstruct the example clip
 test: .venv/.ready-dev ## Run the quick tests
 	@$(PYTHON_BIN) -m pytest -m "not slow"
 
-test-all: .venv/.ready-dev ## Run every test
-	@$(PYTHON_BIN) -m pytest
+test-all: .venv/.ready-dev ## Run every test, with shapes checked
+	@$(PYTHON_BIN) -m pytest --jaxtyping-packages=$(SHAPES),beartype.beartype
 
 bench: .venv/.ready-dev ## Run the benchmarks
 	@$(PYTHON_BIN) benchmarks/run.py

@@ -50,7 +50,7 @@ class Step(NamedTuple):
 
 @torch.no_grad()
 def read_questions(
-    language_model: PreTrainedModel, prefix: Prefix, suffixes: list[Float[Tensor, "L D"]]
+    language_model: PreTrainedModel, prefix: Prefix, suffixes: list[Float[Tensor, "_ D"]]
 ) -> Turn:
     """Feed the embedded questions after the prefix; rows are padded between the two.
 

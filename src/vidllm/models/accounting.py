@@ -89,7 +89,7 @@ def vggt_flops(config: VidLLMConfig, image_size: tuple[int, int], num_frames: in
     per_frame += 2 * attention.depth * 24 * width**2 * tokens
     per_frame += attention.depth * 4 * tokens**2 * width
     per_frame += 2 * 3 * vision.patch_size**2 * width * patches
-    return frames * per_frame + attention.depth * 4 * frames**2 * tokens**2 * width
+    return float(frames * per_frame + attention.depth * 4 * frames**2 * tokens**2 * width)
 
 
 def _part_runs(

@@ -14,7 +14,8 @@ What is unusual:
 - *Proposal mode* is the same decoder with its queries placed at the centres of given boxes: these
   come back unchanged, chosen by the same match.
 
-Points, centres and sizes are in the room frame, metres.
+Points, centres and sizes are in the room frame, metres. In shapes, T = Q + 1: all queries and one
+more (``<LOC>`` among tokens, *nothing* among match logits).
 """
 
 import math
@@ -56,7 +57,7 @@ class GroundingOutput(NamedTuple):
 
     boxes: list[Float[Tensor, "B Q 6"]]
     """Centre and size after each layer; the last is the result."""
-    match_logits: Float[Tensor, "B Q+1"]
+    match_logits: Float[Tensor, "B T"]
     """Scaled cosine similarity to ``<LOC>``; the last entry stands for *nothing*."""
     query_points: Float[Tensor, "B Q 3"]
     """Where the queries started."""
@@ -116,8 +117,8 @@ class DistanceSelfAttention(nn.Module):
             self.sigma.copy_(0.5 ** torch.arange(self.num_heads))
 
     def forward(
-        self, tokens: Float[Tensor, "B Q+1 C"], distances: Float[Tensor, "B Q+1 Q+1"]
-    ) -> Float[Tensor, "B Q+1 C"]:
+        self, tokens: Float[Tensor, "B T C"], distances: Float[Tensor, "B T T"]
+    ) -> Float[Tensor, "B T C"]:
         qkv = self.qkv(self.norm(tokens)).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, Q + 1, C / heads]
         bias = -self.sigma[:, None, None] * distances[:, None]
@@ -227,7 +228,7 @@ class GroundingHead(nn.Module):
         size = 0.5 * log_size.clamp(-5.0, 3.5).exp()
         return torch.cat([query_points + offset, size], dim=-1)
 
-    def _match(self, tokens: Float[Tensor, "B Q+1 C"]) -> Float[Tensor, "B Q+1"]:
+    def _match(self, tokens: Float[Tensor, "B T C"]) -> Float[Tensor, "B T"]:
         queries, loc = self.query_match(tokens[:, :-1]), self.loc_match(tokens[:, -1])
         similarity = nn.functional.cosine_similarity(queries, loc[:, None], dim=-1)
         scaled = similarity * self.log_temperature.clamp(max=4.6).exp()
@@ -236,7 +237,7 @@ class GroundingHead(nn.Module):
 
 def select_boxes(
     boxes: Float[Tensor, "Q 6"],
-    match_logits: Float[Tensor, "Q+1"],
+    match_logits: Float[Tensor, "T"],
     *,
     max_boxes: int = 8,
     iou_threshold: float = 0.25,
@@ -273,7 +274,7 @@ def select_boxes(
 
 
 def select_proposals(
-    proposals: list[Box3D], match_logits: Float[Tensor, "Q+1"], *, max_boxes: int = 8
+    proposals: list[Box3D], match_logits: Float[Tensor, "T"], *, max_boxes: int = 8
 ) -> list[Box3D]:
     """The given boxes by falling match, unchanged but for their score."""
     scores = match_logits.softmax(dim=-1)[:-1]

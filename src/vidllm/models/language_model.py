@@ -58,7 +58,7 @@ def expand_placeholders(batch: TextBatch, token_id: int, counts: list[int]) -> T
 def splice(
     embeddings: Float[Tensor, "B L D"],
     placeholders: Bool[Tensor, "B L"],
-    features: list[Float[Tensor, "M D"]],
+    features: list[Float[Tensor, "_ D"]],
     *,
     name: str = "<video>",
 ) -> Float[Tensor, "B L D"]:

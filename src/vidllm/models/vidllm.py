@@ -77,7 +77,7 @@ class SceneEncoding:
     """3D patches of all frames (N = S * P), for the grounding decoder."""
     patch_points: Float[Tensor, "B N 3"]
     """Their centres in the room frame."""
-    visual_tokens: list[Float[Tensor, "M D"]]
+    visual_tokens: list[Float[Tensor, "_ D"]]
     """Per scene: bridge tokens, then pooled 3D patches, in the language model's space."""
 
 
