@@ -11,7 +11,7 @@ CHECKED := geometry video export inference $(addprefix models.,$(MODELS))
 SHAPES := $(subst $(EMPTY) $(EMPTY),$(COMMA),$(addprefix vidllm.,$(CHECKED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test test-all bench check clean distclean
+.PHONY: help setup setup-rooms dev demo test test-all bench check clean distclean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ dev: .venv/.ready-dev ## Set up .venv with what tests and checks need
 
 .venv/.ready-dev: $(SETUP_INPUTS)
 	@bash scripts/setup.sh dev
+
+setup-rooms: .venv/.ready-dev ## Also install the furniture and OpenGL for `vidllm rooms` (Debian, Ubuntu)
+	@bash scripts/setup_rooms.sh
 
 demo: .venv/.ready-core ## Ask about, ground in and reconstruct the example clip
 	@$(PYTHON_BIN) -m vidllm demo

@@ -27,6 +27,7 @@ EXTRAS = {
     "app": ("gradio", "viser", "fastapi", "uvicorn"),
     "train": ("tensorboard", "matplotlib"),
     "eval": ("pycocoevalcap", "evo"),
+    "rooms": ("moderngl", "glcontext", "fast-simplification"),
     "batch": ("ray",),
     "rerun": ("rerun-sdk",),
     "colmap": ("pycolmap",),
