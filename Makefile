@@ -7,7 +7,7 @@ MODELS := rope transformer vision_encoder global_frame_attention camera_head den
 	vggt cross_task_adapter patch_3d grounding_head language_model vidllm initialisation precision
 COMMA := ,
 EMPTY :=
-CHECKED := geometry video export inference $(addprefix models.,$(MODELS))
+CHECKED := geometry video export losses inference $(addprefix models.,$(MODELS))
 SHAPES := $(subst $(EMPTY) $(EMPTY),$(COMMA),$(addprefix vidllm.,$(CHECKED)))
 
 .DEFAULT_GOAL := help

@@ -1,6 +1,7 @@
 """The command line on a small saved model: outputs, exit codes, nothing left behind."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -256,6 +257,49 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, video, tmp_path, case):
 def test_bad_model_or_device(video, capsys, arguments):
     assert main([str(video) if a == "VIDEO" else a for a in arguments]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def damage(directory, kind):
+    """Break one thing of a saved model."""
+    from safetensors.torch import load_file, save_file
+
+    weights, config = directory / "model.safetensors", directory / "config.json"
+    if kind == "truncated weights":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    elif kind == "no weights":
+        weights.unlink()
+    elif kind == "missing tensor":
+        tensors = load_file(weights)
+        tensors.pop("camera_head.embed_pose.bias")
+        save_file(tensors, weights, metadata={"format": "pt"})
+    elif kind == "config no JSON":
+        config.write_text("{")
+    elif kind == "another architecture":
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "llama"}))
+    else:
+        (directory / "tokenizer.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        ("truncated weights", "cannot load"),
+        ("no weights", "model.safetensors"),
+        ("missing tensor", "camera_head.embed_pose.bias"),
+        ("config no JSON", "config.json"),
+        ("another architecture", "llama"),
+        ("no tokenizer", "tokenizer"),
+    ],
+)
+def test_damaged_models_are_named_in_one_line(
+    model_directory, video, tmp_path, capsys, kind, named
+):
+    broken = shutil.copytree(model_directory, tmp_path / "model")
+    damage(broken, kind)
+    assert main(["ask", str(video), "What is here?", "--model", str(broken)]) in (1, 2)
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert named in errors[0]
 
 
 def test_usage_errors_exit_with_two():

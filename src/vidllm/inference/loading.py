@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
@@ -25,12 +26,21 @@ def load_config(name_or_path: str) -> VidLLMConfig:
     """
     if name_or_path in RECIPES:
         return RECIPES[name_or_path]()
-    try:
-        return VidLLMConfig.from_pretrained(name_or_path)
-    except (OSError, ValueError) as error:
+    directory = Path(name_or_path)
+    if not directory.is_dir() and (name_or_path.count("/") != 1 or directory.is_absolute()):
         raise UsageError(
-            f"no model {name_or_path!r}: use {', '.join(RECIPES)} or a saved model's directory"
-        ) from error
+            f"no model {name_or_path!r}: use {', '.join(RECIPES)}, a saved model's directory "
+            "or a hub id"
+        )
+    try:
+        fields, _ = VidLLMConfig.get_config_dict(name_or_path)
+        if fields.get("model_type") != VidLLMConfig.model_type:
+            raise UsageError(
+                f"{name_or_path} holds a model of type {fields.get('model_type')!r}, not vidllm"
+            )
+        return VidLLMConfig.from_pretrained(name_or_path)
+    except OSError as error:
+        raise UsageError(f"no model at {name_or_path}: {_first_line(error)}") from error
 
 
 def load_model(name_or_path: str) -> Loaded:
@@ -47,20 +57,26 @@ def load_model(name_or_path: str) -> Loaded:
             f"recipe {name_or_path!r} has no public weights: train it, or give a directory "
             f"(`vidllm info --model {name_or_path}` prints its size)"
         )
-    directory = Path(name_or_path)
-    if not directory.is_dir() and (name_or_path.count("/") != 1 or directory.is_absolute()):
-        raise UsageError(
-            f"no model {name_or_path!r}: use tiny, a saved model's directory, or a hub id"
-        )
-    if directory.is_dir() and not (directory / "config.json").is_file():
-        raise UsageError(f"{directory} has no config.json: it is not a saved model")
+    config = load_config(name_or_path)
     try:
-        model = VidLLMForConditionalGeneration.from_pretrained(name_or_path)
+        model, info = VidLLMForConditionalGeneration.from_pretrained(
+            name_or_path, config=config, output_loading_info=True
+        )
         processor = VidLLMProcessor.from_pretrained(name_or_path)
-    except (OSError, ValueError, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise VidLLMError(f"cannot load model {name_or_path}: {first_line}") from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise VidLLMError(f"cannot load model {name_or_path}: {_first_line(error)}") from error
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
+        if found := sorted(map(str, info.get(kind) or ())):
+            names = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+            raise VidLLMError(
+                f"weights of {name_or_path} do not fit its config: {len(found)} "
+                f"{kind.replace('_', ' ')} ({names})"
+            )
     return model.eval(), processor
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _assemble_tiny() -> Loaded:
