@@ -1,0 +1,218 @@
+"""ScanQA-style questions that compare: taller, larger, closer, and on which side of what."""
+
+import math
+
+from vidllm.rooms.language import relations
+from vidllm.rooms.language.descriptions import Description
+from vidllm.rooms.language.drafting import Context, Draft, names_of, yes_or_no
+from vidllm.rooms.language.phrasing import fill, the
+from vidllm.rooms.language.scanqa_places import related
+from vidllm.rooms.language.situations import can_stand_by
+from vidllm.rooms.language.view import Thing
+
+WHICH = (
+    "Which is {word}, {first} or {second}?",
+    "What is {word}, {first} or {second}?",
+    "Which one is {word}: {first} or {second}?",
+    "Of {first} and {second}, which is {word}?",
+)
+COMPARE = (
+    "Is {first} {word} than {second}?",
+    "Would you say {first} is {word} than {second}?",
+    "Compared to {second}, is {first} {word}?",
+    "Is it true that {first} is {word} than {second}?",
+)
+CLOSER = (
+    "Which is closer to {the}, {first} or {second}?",
+    "What is closer to {the}, {first} or {second}?",
+    "Which one is nearer to {the}: {first} or {second}?",
+    "Of {first} and {second}, which is closer to {the}?",
+)
+BESIDE = (
+    "If you face {the} from {viewer}, what is to its {side}?",
+    "Facing {the} from {viewer}, what is on its {side}?",
+    "When you look at {the} from {viewer}, what is to the {side} of it?",
+    "Looking from {viewer} at {the}, what is located on its {side} side?",
+)
+WHICH_SIDE = (
+    "Facing {the} from {viewer}, on which side of it is {first}?",
+    "If you look at {the} from {viewer}, to which side of it is {first}?",
+    "When you face {the} from {viewer}, is {first} to its left or to its right?",
+    "Looking from {viewer} at {the}, is {first} on its left or on its right?",
+)
+WORDS = {"height": ("taller", "shorter"), "volume": ("larger", "smaller")}
+VOLUME_RATIO = 0.8
+"""Of cube roots of volumes; 0.8 means about twice the volume."""
+
+
+def _measure(thing: Thing, key: str) -> float | None:
+    if key == "height":
+        return thing.size[2]
+    return math.prod(thing.size) ** (1 / 3) if thing.is_square_on else None
+
+
+def _pair(context: Context) -> list[tuple[Thing, Description]] | None:
+    if len(context.view.seen) < 3:
+        return None
+    things = context.shuffled(context.view.seen)[:2]
+    pair = [(thing, context.refer_by_looks(thing)) for thing in things]
+    different = things[0].category != things[1].category
+    return pair if different and all(description for _, description in pair) else None
+
+
+def _ordered(pair: list[tuple[Thing, Description]], key: str) -> bool | None:
+    """Whether the first is clearly the greater; None where they nearly tie."""
+    first, second = (_measure(thing, key) for thing, _ in pair)
+    if first is None or second is None:
+        return None
+    ratio = VOLUME_RATIO if key == "volume" else relations.CLEAR_RATIO
+    if relations.clearly_less(second, first, ratio=ratio):
+        return True
+    return False if relations.clearly_less(first, second, ratio=ratio) else None
+
+
+def which(context: Context, key: str) -> Draft | None:
+    """Which of two things is taller, larger, ..."""
+    pair = _pair(context)
+    greater = _ordered(pair, key) if pair else None
+    if greater is None:
+        return None
+    word = context.choose(WORDS[key])
+    chosen = pair[0] if greater == (word == WORDS[key][0]) else pair[1]
+    phrases = [the(description, context.rng) for _, description in pair]
+    return Draft(
+        question_type=f"which_{key}",
+        question=fill(context.rng, WHICH, word=word, first=phrases[0], second=phrases[1]),
+        answers=_choice_answers(phrases[pair.index(chosen)], chosen[0]),
+        things=tuple(thing for thing, _ in pair),
+        program={
+            "ask": "which",
+            "key": key,
+            "word": word,
+            "among": [description.to_record() for _, description in pair],
+        },
+    )
+
+
+def _choice_answers(phrase: str, thing: Thing) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((phrase.removeprefix("the ").lower(), *names_of([thing]))))
+
+
+def compare(context: Context, key: str) -> Draft | None:
+    """Whether one thing is taller, larger, ... than another."""
+    pair = _pair(context)
+    greater = _ordered(pair, key) if pair else None
+    if greater is None:
+        return None
+    word, wanted = context.choose(WORDS[key]), context.heads
+    if (greater == (word == WORDS[key][0])) != wanted:
+        pair = pair[::-1]
+    phrases = [the(description, context.rng) for _, description in pair]
+    return Draft(
+        question_type=f"compare_{key}",
+        question=fill(context.rng, COMPARE, word=word, first=phrases[0], second=phrases[1]),
+        answers=(yes_or_no(wanted),),
+        things=tuple(thing for thing, _ in pair),
+        program={
+            "ask": "compare",
+            "key": key,
+            "word": word,
+            "among": [description.to_record() for _, description in pair],
+        },
+    )
+
+
+def closer(context: Context) -> Draft | None:
+    """Which of two things is closer to a third."""
+    pair = _pair(context)
+    anchor = context.choose(context.view.seen)
+    description = context.refer_by_looks(anchor)
+    if not pair or description is None or anchor in (pair[0][0], pair[1][0]):
+        return None
+    lengths = [relations.distance(thing, anchor) for thing, _ in pair]
+    if relations.clearly_less(min(lengths), max(lengths)) is not True:
+        return None
+    near = lengths.index(min(lengths))
+    phrases = [the(reference, context.rng) for _, reference in pair]
+    anchor_phrase = the(description, context.rng)
+    return Draft(
+        question_type="closer",
+        question=fill(context.rng, CLOSER, the=anchor_phrase, first=phrases[0], second=phrases[1]),
+        answers=_choice_answers(phrases[near], pair[near][0]),
+        things=(anchor, *(thing for thing, _ in pair)),
+        program={
+            "ask": "closer",
+            "to": description.to_record(),
+            "among": [reference.to_record() for _, reference in pair],
+        },
+    )
+
+
+def _viewpoint(context: Context) -> tuple[Thing, Thing, Description, Description] | None:
+    """Something to face, and something at a distance to face it from."""
+    anchor, viewer = (context.choose(context.view.seen) for _ in range(2))
+    if anchor.category == viewer.category or relations.footprint_gap(anchor, viewer) < 1.0:
+        return None
+    if anchor.observed.support == "ceiling" or not can_stand_by(viewer):
+        return None
+    descriptions = context.refer_by_looks(anchor), context.refer_by_looks(viewer)
+    return (anchor, viewer, *descriptions) if all(descriptions) else None
+
+
+def beside(context: Context) -> Draft | None:
+    """What is to the left or right of something, faced from somewhere."""
+    found = _viewpoint(context)
+    if found is None:
+        return None
+    anchor, viewer, reference, eye = found
+    side, sign = ("left", 1) if context.heads else ("right", -1)
+    things = related(
+        context.view,
+        lambda thing: relations.beside(thing, anchor, viewer.center[:2], sign),
+        {anchor, viewer},
+    )
+    if not things or len({thing.category for thing in things}) > 2:
+        return None
+    phrases = {"the": the(reference, context.rng), "viewer": the(eye, context.rng)}
+    return Draft(
+        question_type="what_beside",
+        question=fill(context.rng, BESIDE, side=side, **phrases),
+        answers=names_of(things),
+        things=(anchor, viewer, *things),
+        program={
+            "ask": "what",
+            "relation": f"{side} of",
+            "anchors": [reference.to_record()],
+            "viewer": eye.to_record(),
+        },
+    )
+
+
+def which_side(context: Context) -> Draft | None:
+    """On which side of something another is, faced from somewhere."""
+    found = _viewpoint(context)
+    if found is None:
+        return None
+    anchor, viewer, reference, eye = found
+    wanted = context.heads
+    sign = 1 if wanted else -1
+    for thing in context.shuffled(context.view.seen):
+        description = context.refer_by_looks(thing)
+        truth = relations.beside(thing, anchor, viewer.center[:2], sign)
+        if description is None or not truth or thing in (anchor, viewer):
+            continue
+        phrases = {"the": the(reference, context.rng), "viewer": the(eye, context.rng)}
+        word = "left" if wanted else "right"
+        return Draft(
+            question_type="which_side",
+            question=fill(context.rng, WHICH_SIDE, first=the(description, context.rng), **phrases),
+            answers=(word, f"{word} side", f"to its {word}"),
+            things=(anchor, viewer, thing),
+            program={
+                "ask": "side",
+                "of": description.to_record(),
+                "anchor": reference.to_record(),
+                "viewer": eye.to_record(),
+            },
+        )
+    return None
