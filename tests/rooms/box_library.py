@@ -101,7 +101,7 @@ class BoxLibrary:
         return self.entries[category]
 
     def instantiate(
-        self, entry, rng, *, instance_id, position=(0, 0, 0), yaw=0.0, max_size=None, **_
+        self, entry, rng, *, instance_id, position=(0.0, 0.0, 0.0), yaw=0.0, max_size=None, **_
     ):
         size = np.array(entry.size) * rng.uniform(0.85, 1.15, 3)
         if max_size is not None:

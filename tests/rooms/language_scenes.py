@@ -99,7 +99,7 @@ def _path(rng: np.random.Generator, width: float, depth: float) -> CameraPath:
 def _visibility(rng, path: CameraPath, center, size) -> tuple[tuple[int, ...], float]:
     """Pixels in each frame: the box's rough projection, times what is left of it."""
     fate = rng.random()
-    share = 0.0 if fate < 0.03 else rng.uniform(0.02, 0.5) if fate < 0.1 else rng.uniform(0.5, 1)
+    share = 0.0 if fate < 0.03 else rng.uniform(0.02, 0.5) if fate < 0.08 else rng.uniform(0.5, 1)
     offsets = np.asarray(center) - path.camera_to_world[:, :3, 3]
     local = np.einsum("tji,tj->ti", path.camera_to_world[:, :3, :3], offsets)
     depth = np.maximum(local[:, 2], 0.3)

@@ -115,10 +115,9 @@ def test_ids_are_unique_and_doors_and_windows_fill_holes(worlds):
         assert any(piece.category == "door" for piece in world.instances)
 
 
-def test_walls_leave_holes_for_doors_and_windows_only():
+def test_walls_leave_holes_for_doors_and_windows_only(worlds):
     """Area of what faces the room: walls less openings (panels behind doors are set back)."""
-    for seed in range(20):
-        world = build_world(BoxLibrary(), seed=seed, split="train")
+    for world in worlds[:50]:
         ends = np.roll(world.outline, -1, axis=0)
         for wall, start, end in zip(world.structure[2:-1], world.outline, ends, strict=True):
             length = np.linalg.norm(end - start)
@@ -273,8 +272,10 @@ def test_same_seed_same_room(room_type):
     assert first.lights == second.lights
     np.testing.assert_array_equal(first.outline, second.outline)
     assert first.room_type == room_type
-    other = build_world(BoxLibrary(), seed=12, split="val", room_type=room_type)
-    assert other.instances != first.instances
+
+
+def test_another_seed_is_another_room(worlds):
+    assert len({world.instances for world in worlds}) == len(worlds)
 
 
 def test_missing_categories_are_left_out():

@@ -128,9 +128,9 @@ def test_same_seed_same_walk(walks):
 def test_what_is_asked_for_is_kept(walks):
     world, _ = walks[1]
     path = walk(
-        world, seed=3, seconds=2.0, fps=12, size=(200, 150), field_of_view=float(np.radians(80))
+        world, seed=3, seconds=2.0, fps=12.0, size=(200, 150), field_of_view=float(np.radians(80))
     )
     assert path.camera_to_world.shape == (24, 4, 4)
     assert (path.width, path.height, path.fps) == (200, 150, 12)
     assert path.intrinsics[0, 0] == pytest.approx(100 / np.tan(np.radians(40)))
-    assert walk(world, seed=3, seconds=0.1, fps=1).camera_to_world.shape == (1, 4, 4)
+    assert walk(world, seed=3, seconds=0.1, fps=1.0).camera_to_world.shape == (1, 4, 4)

@@ -15,6 +15,7 @@ from vidllm.cli.language import Ask, Chat, Describe, Ground
 from vidllm.cli.model import Doctor, Info
 from vidllm.cli.options import console_warnings
 from vidllm.cli.reconstruct import Reconstruct
+from vidllm.cli.rooms import Rooms
 from vidllm.types import VidLLMError
 
 Verb = (
@@ -24,6 +25,7 @@ Verb = (
     | Annotated[Chat, tyro.conf.subcommand("chat")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Rooms, tyro.conf.subcommand("rooms")]
     | Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
@@ -31,14 +33,14 @@ Verb = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and turn errors into one line and an exit code."""
-    verb = tyro.cli(
-        Verb,
-        prog="vidllm",
-        description="Plain video in; the scene in metres and language about it out.",
-        args=arguments,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
     try:
+        verb = tyro.cli(
+            Verb,
+            prog="vidllm",
+            description="Plain video in; the scene in metres and language about it out.",
+            args=arguments,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
         with console_warnings():
             return verb.run() or 0
     except VidLLMError as error:

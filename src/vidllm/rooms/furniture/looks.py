@@ -174,9 +174,7 @@ class Surface:
         return sum(share for share, _ in self.palette)
 
 
-def vary(
-    surfaces: Sequence[Surface], finish: Finish, rng: np.random.Generator
-) -> tuple[Look, ...]:
+def vary(surfaces: Sequence[Surface], finish: Finish, rng: np.random.Generator) -> tuple[Look, ...]:
     """A look for every part of a piece.
 
     Args:

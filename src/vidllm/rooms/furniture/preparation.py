@@ -18,6 +18,7 @@ TRIANGLES = 4500
 """Budget of one model."""
 _IMAGE_SIZE = 160
 _LARGE_IMAGE_SIZE = 256
+_LIGHT, _WHITE = 0.6, 1.18
 _OUR_AXES = np.array([[-1.0, 0, 0], [0, 0, 1.0], [0, 1.0, 0]])
 """From y up, front +z (x to the viewer's right) to z up, front +y."""
 
@@ -168,7 +169,8 @@ def _joined(blocks: list, materials: list[Material], original: np.ndarray) -> Me
 
 def _part(material: Material, materials: list[Material]) -> Part:
     if material.image is None:
-        return Part(name=material.name, color=material.color, opacity=material.opacity)
+        color = _whitened(material.color)
+        return Part(name=material.name, color=color, opacity=material.opacity)
     alone = sum(other.image is not None for other in materials) <= 2
     picture = _small_image(material, _LARGE_IMAGE_SIZE if alone else _IMAGE_SIZE)
     mean = picture.reshape(-1, 3).mean(0) / 255
@@ -178,6 +180,13 @@ def _part(material: Material, materials: list[Material]) -> Part:
         image=picture,
         opacity=material.opacity,
     )
+
+
+def _whitened(color: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Light greys made lighter: modelling programs write white as 0.8 unless told otherwise."""
+    if min(color) < _LIGHT or max(color) - min(color) > 0.03:
+        return color
+    return tuple(min(_WHITE * value, 1.0) for value in color)
 
 
 def _small_image(material: Material, size: int) -> np.ndarray:

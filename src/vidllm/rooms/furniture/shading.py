@@ -115,10 +115,10 @@ def visibility(
     for direction in _directions(below):
         side = unit(np.cross(direction, [0.3, 0.2, 1.0]))
         upward = np.cross(side, direction)
-        plane = np.stack([points @ side, points @ upward], axis=1)
-        low = plane.min(0)
-        cell = ((plane - low) / (np.ptp(plane, axis=0).max() + 1e-9) * (_CELLS - 1)).astype(int)
-        index = cell[:, 0] * _CELLS + cell[:, 1]
+        across, along = points @ side, points @ upward
+        scale = (_CELLS - 1) / (max(np.ptp(across), np.ptp(along)) + 1e-9)
+        column = ((across - across.min()) * scale).astype(int)
+        index = column * _CELLS + ((along - along.min()) * scale).astype(int)
         height = points @ direction
         top = np.full(_CELLS * _CELLS, -np.inf)
         np.maximum.at(top, index, height)

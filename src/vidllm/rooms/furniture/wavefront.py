@@ -56,12 +56,13 @@ def read_obj(archive: zipfile.ZipFile, path: str) -> ObjMesh:
     names: list[str] = ["default"]
     libraries: list[str] = []
     current = 0
+    seen: dict[str, tuple[int, int, int]] = {}
     for line in archive.read(path).decode("latin-1").replace("\\\n", " ").splitlines():
         key, _, rest = line.strip().partition(" ")
         if key in rows:
             rows[key].append([float(value) for value in rest.split()[:3]])
         elif key == "f":
-            polygon = [_corner(token, rows) for token in rest.split()]
+            polygon = [seen.get(token) or _corner(token, rows, seen) for token in rest.split()]
             for second, third in pairwise(polygon[1:]):
                 corners += (polygon[0], second, third)
                 material_of_face.append(current)
@@ -82,15 +83,23 @@ def read_obj(archive: zipfile.ZipFile, path: str) -> ObjMesh:
     )
 
 
-def _corner(token: str, rows: dict[str, list[list[float]]]) -> tuple[int, int, int]:
-    """Indices of position, texture coordinate and normal; -1 for what is not given."""
+def _corner(
+    token: str, rows: dict[str, list[list[float]]], seen: dict[str, tuple[int, int, int]]
+) -> tuple[int, int, int]:
+    """Indices of position, texture coordinate and normal; -1 for what is not given.
+
+    Those that do not count from the end of the file so far are kept in ``seen``.
+    """
     indices = [int(part) if part else 0 for part in token.split("/")]
     indices += [0] * (3 - len(indices))
     counts = (len(rows["v"]), len(rows["vt"]), len(rows["vn"]))
-    return tuple(
+    place, texture, normal = (
         count + index if index < 0 else index - 1
         for index, count in zip(indices, counts, strict=True)
     )
+    if "-" not in token:
+        seen[token] = place, texture, normal
+    return place, texture, normal
 
 
 def _assembled(rows: dict, corners: np.ndarray, material_of_face: np.ndarray, materials: tuple):

@@ -12,13 +12,15 @@ import numpy as np
 from vidllm.rooms.language import relations, vocabulary
 from vidllm.rooms.language.view import Thing, Truth, View, all_of
 
-RELATIONS = {
+_RELATIONS = {
     "on": relations.on,
     "under": relations.under,
     "above": relations.above,
     "below": lambda first, second: relations.above(second, first),
     "next to": relations.next_to,
 }
+RELATIONS = tuple(_RELATIONS)
+"""Kinds of relations to one other thing."""
 PLACES = {
     "wall": relations.at_wall,
     "corner": relations.in_corner,
@@ -106,9 +108,18 @@ def _holds(view: View, thing: Thing, condition: Condition) -> Truth:
     anchors = [the(view, anchor) for anchor in condition.anchors]
     if None in anchors or thing in anchors:
         return False if thing in anchors else None
-    if condition.kind == "between":
-        return relations.between(thing, *anchors)
-    return RELATIONS[condition.kind](thing, anchors[0])
+    return related(view, condition.kind, thing, *anchors)
+
+
+def related(view: View, kind: str, thing: Thing, *anchors: Thing) -> Truth:
+    """Whether a thing stands in a relation to one or two others; open across a wall."""
+    if kind == "between":
+        truth = relations.between(thing, *anchors)
+        return None if truth and relations.wall_between(view, *anchors) else truth
+    truth = _RELATIONS[kind](thing, anchors[0])
+    if truth and kind == "next to" and relations.wall_between(view, thing, anchors[0]):
+        return None
+    return truth
 
 
 def the(view: View, description: Description) -> Thing | None:

@@ -10,6 +10,11 @@ from vidllm.rooms.language.descriptions import Condition, Description, simple_re
 from vidllm.rooms.language.settings import LanguageSettings
 from vidllm.rooms.language.view import Thing, View
 
+_FIRST, _SECOND = 0.7548776662466927, 0.5698402909980532
+"""1 / x and 1 / x^2 of the real root of x^3 = x + 1."""
+COUNTED = frozenset({"count", "object_counting"})
+"""Kinds whose wanted answer, a number, most scenes do not offer."""
+NUMBERS_TRIED = 3
 ATTEMPTS = 6
 """Tries per wanted question before a type is given up for a scene."""
 
@@ -36,10 +41,12 @@ class Context:
     rng: np.random.Generator
     settings: LanguageSettings
     luck: float = 0.0
-    """Drawn once a question, in [0, 1): what its answer shall be, however often it is tried.
+    """In [0, 1): what a question's answer shall be, however often it is tried.
 
     Trying until something is found would otherwise favour the answers that are easy to find.
     """
+    place: float = 0.0
+    """In [0, 1): which place the right one takes among the options."""
 
     @property
     def heads(self) -> bool:
@@ -51,9 +58,15 @@ class Context:
         weights = np.cumsum(targets[least:])
         return least + int(np.searchsorted(weights / weights[-1], self.luck, side="right"))
 
-    def lucky(self, start: float, step: int, steps: int) -> "Context":
-        """The same for one of ``steps`` questions of a kind, their luck spread evenly."""
-        return replace(self, luck=(start + step / steps) % 1.0)
+    def lucky(self, kind: int, step: int, steps: int) -> "Context":
+        """The same for one of ``steps`` questions of a kind.
+
+        Luck runs through the scenes of a dataset by their numbers, as a sequence that fills the
+        unit square evenly (Roberts 2018, "R2"), so that answers are balanced sooner than by chance.
+        """
+        index = self.view.number * steps + step + 1
+        luck, place = index * _FIRST + 0.37 * kind, index * _SECOND + 0.61 * kind
+        return replace(self, luck=luck % 1.0, place=place % 1.0)
 
     def choose(self, options: Sequence, weights: Sequence[float] | None = None):
         """One of ``options``; each as likely unless weights are given."""
@@ -114,16 +127,25 @@ def draft_all(
 ) -> list[Draft]:
     """Up to ``per_kind`` different drafts of every kind."""
     drafts: dict[str, Draft] = {}
-    for write in kinds.values():
-        start = float(context.rng.random())
-        for step in range(per_kind):
-            lucky = context.lucky(start, step, per_kind)
-            for _ in range(ATTEMPTS):
-                draft = write(lucky)
-                if draft is not None and draft.question not in drafts:
-                    drafts[draft.question] = draft
-                    break
+    for kind, (name, write) in enumerate(kinds.items()):
+        slots = per_kind * (NUMBERS_TRIED if name in COUNTED else 1)
+        written = 0
+        for step in range(slots):
+            draft = _draft(context.lucky(kind, step, slots), write, drafts)
+            if draft is not None and written < per_kind:
+                drafts[draft.question] = draft
+                written += 1
     return list(drafts.values())
+
+
+def _draft(
+    context: Context, write: Callable[[Context], Draft | None], known: dict[str, Draft]
+) -> Draft | None:
+    for _ in range(ATTEMPTS):
+        draft = write(context)
+        if draft is not None and draft.question not in known:
+            return draft
+    return None
 
 
 def yes_or_no(truth: bool) -> str:

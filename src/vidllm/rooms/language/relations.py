@@ -111,6 +111,7 @@ def between(first: Thing, second: Thing, third: Thing) -> Truth:
     """Whether ``first`` is in the middle part of the line from ``second`` to ``third``."""
     if any(thing.observed.support != "floor" for thing in (first, second, third)):
         return False
+    flat = any(thing.category in vocabulary.FLAT_FLOOR_COVERS for thing in (first, second, third))
     line = [third.center[k] - second.center[k] for k in (0, 1)]
     length = max(math.hypot(*line), 1e-6)
     toward = [first.center[k] - second.center[k] for k in (0, 1)]
@@ -118,7 +119,8 @@ def between(first: Thing, second: Thing, third: Thing) -> Truth:
     aside = abs(toward[0] * line[1] - toward[1] * line[0]) / length**2
     truth = all_of(band(abs(along - 0.5), 0.22, 0.42), band(aside, 0.15, 0.4))
     touching = max(covered_share(first, second), covered_share(first, third)) > 0.3
-    return None if truth and (touching or length > 3.2 or length < 1.0) else truth
+    doubtful = flat or touching or length > 3.2 or length < 1.0
+    return None if truth and doubtful else truth
 
 
 def _segment_gap(point: Point, start: Point, end: Point) -> float:
@@ -146,6 +148,38 @@ def wall_gap(view: View, thing: Thing) -> float:
     for start, end in edges(view):
         gaps += [_segment_gap(corner, start, end) for corner in footprint(thing)]
     return min(gaps)
+
+
+def inside(view: View, point: Point) -> bool:
+    """Whether a point lies in the floor polygon (even-odd rule)."""
+    odd = False
+    for (x0, y0), (x1, y1) in edges(view):
+        if (y0 > point[1]) != (y1 > point[1]):
+            odd ^= point[0] < x0 + (point[1] - y0) / (y1 - y0) * (x1 - x0)
+    return bool(odd)
+
+
+def leaves_room(view: View, start: Point, end: Point) -> bool:
+    """Whether a straight line between two points of the floor runs through a wall."""
+    if len(view.outline) == 4:
+        return False
+    steps = [(k + 0.5) / 16 for k in range(16)]
+    line = [tuple(start[k] + (end[k] - start[k]) * step for k in (0, 1)) for step in steps]
+    return not all(inside(view, point) for point in line)
+
+
+def wall_between(view: View, first: Thing, second: Thing) -> bool:
+    """Whether a wall stands between two things that do not hang on one."""
+    if "wall" in (first.observed.support, second.observed.support):
+        return False
+    points: list[list[float]] = [[], []]
+    for k in (0, 1):
+        low, high = max(first.low[k], second.low[k]), min(first.high[k], second.high[k])
+        ends = (low, high) if first.center[k] > second.center[k] else (high, low)
+        middle = (low + high) / 2
+        points[0].append(ends[0] if low > high else middle)
+        points[1].append(ends[1] if low > high else middle)
+    return leaves_room(view, tuple(points[0]), tuple(points[1]))
 
 
 def at_wall(view: View, thing: Thing) -> Truth:
@@ -219,17 +253,24 @@ def _turn(angle: float, axis: float) -> float:
     return (angle - axis + 180.0) % 360.0 - 180.0
 
 
-def toward(position: Point, heading: float, thing: Thing, side: str) -> Truth:
-    """Whether all of ``thing`` lies in a quadrant about the viewer, or none of it."""
+def quadrants(position: Point, heading: float, thing: Thing) -> dict[str, Truth]:
+    """For each side, whether all of ``thing`` lies in that quadrant about the viewer, or none."""
     if point_gap(position, thing) < 0.05:
-        return None
-    axis = SIDES[side]
-    middle = _turn(bearing_to(position, heading, thing.center[:2]), axis)
-    turns = [_turn(bearing_to(position, heading, corner), axis) for corner in footprint(thing)]
-    if abs(middle) <= 30 and max(abs(turn) for turn in turns) <= 55:
+        return dict.fromkeys(SIDES)
+    middle = bearing_to(position, heading, thing.center[:2])
+    corners = [bearing_to(position, heading, corner) for corner in footprint(thing)]
+    return {side: _in_quadrant(middle, corners, axis) for side, axis in SIDES.items()}
+
+
+def _in_quadrant(middle: float, corners: list[float], axis: float) -> Truth:
+    middle = abs(_turn(middle, axis))
+    if middle > 130:
+        return False if min(abs(_turn(corner, axis)) for corner in corners) >= 50 else None
+    turns = [_turn(corner, axis) for corner in corners]
+    if middle <= 30 and max(turns) <= 55 and min(turns) >= -55:
         return True
     spans = min(turns) < 0 < max(turns) and max(turns) - min(turns) < 180
-    if not spans and min(abs(turn) for turn in turns) >= 50 and abs(middle) >= 60:
+    if not spans and middle >= 60 and min(abs(turn) for turn in turns) >= 50:
         return False
     return None
 

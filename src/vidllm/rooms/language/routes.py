@@ -72,20 +72,30 @@ def turns_of(view: View, start: tuple[float, float], stops: list[Thing]) -> tupl
 def route(context: Context) -> Draft | None:
     """A route with one, two or three turns to fill in."""
     things = [thing for thing in single_things(context.view) if can_stand_by(thing)]
-    legs = 1 + int(context.luck * 3)
+    legs = 1 + int(context.rng.integers(3))
+    wanted = TURNS[int(context.luck * len(TURNS))]
     if len(things) < legs + 2:
         return None
-    for _ in range(6):
+    for _ in range(12):
         stops = context.shuffled(things)[: legs + 2]
-        turns = _certain_turns(context.view, stops)
+        turns = _certain_turns(context.view, stops, wanted)
         if turns is not None:
             return _drafted(context, stops, turns)
     return None
 
 
-def _certain_turns(view: View, stops: list[Thing]) -> tuple[str, ...] | None:
-    """The turns of a route, if they are the same wherever beside the first thing one starts."""
+def _certain_turns(view: View, stops: list[Thing], first: str) -> tuple[str, ...] | None:
+    """The turns of a route, if they are the same wherever beside the first thing one starts.
+
+    Only routes that begin with the turn ``first`` are looked at.
+    """
+    origin, facing, goal = (thing.center[:2] for thing in stops[:3])
     if relations.footprint_gap(stops[0], stops[1]) < 0.8:
+        return None
+    heading, direction = (
+        math.atan2(place[1] - origin[1], place[0] - origin[0]) for place in (facing, goal)
+    )
+    if turn_between(heading, direction) != first:
         return None
     found = set()
     for start in places_around(view, stops[0]):
@@ -104,4 +114,9 @@ def _drafted(context: Context, stops: list[Thing], turns: tuple[str, ...]) -> Dr
     others = [", ".join(turn) for turn in itertools.product(TURNS, repeat=len(turns))]
     others = context.shuffled(option for option in others if option != right)
     options = [right, *others[: 2 if len(turns) == 1 else 3]]
-    return Draft(things=tuple(stops), **choice(context, "route_planning", text, options, right))
+    return Draft(
+        question_type="route_planning",
+        question=text,
+        things=tuple(stops),
+        **choice(context, options, right),
+    )

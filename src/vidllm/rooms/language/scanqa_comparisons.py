@@ -6,7 +6,7 @@ from vidllm.rooms.language import relations
 from vidllm.rooms.language.descriptions import Description
 from vidllm.rooms.language.drafting import Context, Draft, names_of, yes_or_no
 from vidllm.rooms.language.phrasing import fill, the
-from vidllm.rooms.language.scanqa_places import related
+from vidllm.rooms.language.scanqa_places import fitting
 from vidllm.rooms.language.situations import can_stand_by
 from vidllm.rooms.language.view import Thing
 
@@ -166,7 +166,7 @@ def beside(context: Context) -> Draft | None:
         return None
     anchor, viewer, reference, eye = found
     side, sign = ("left", 1) if context.heads else ("right", -1)
-    things = related(
+    things = fitting(
         context.view,
         lambda thing: relations.beside(thing, anchor, viewer.center[:2], sign),
         {anchor, viewer},

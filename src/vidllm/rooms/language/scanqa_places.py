@@ -1,7 +1,6 @@
 """ScanQA-style questions about place: where something is, and what is somewhere."""
 
-from vidllm.rooms.language import relations
-from vidllm.rooms.language.descriptions import RELATIONS, Condition, holds
+from vidllm.rooms.language.descriptions import Condition, holds, related
 from vidllm.rooms.language.descriptions import the as only
 from vidllm.rooms.language.drafting import Context, Draft, names_of, yes_or_no
 from vidllm.rooms.language.phrasing import condition_phrase, fill, the
@@ -95,7 +94,8 @@ def what(context: Context, kind: str) -> Draft | None:
     description = context.refer_by_looks(anchor)
     if description is None:
         return None
-    found = related(context.view, lambda thing: RELATIONS[kind](thing, anchor), {anchor})
+    view = context.view
+    found = fitting(view, lambda thing: related(view, kind, thing, anchor), {anchor})
     if not found or len({thing.category for thing in found}) > 3:
         return None
     phrase = the(description, context.rng)
@@ -109,14 +109,14 @@ def what(context: Context, kind: str) -> Draft | None:
     )
 
 
-def related(view: View, relation, excluded: set[Thing]) -> list[Thing] | None:
+def fitting(view: View, relation, excluded: set[Thing]) -> list[Thing] | None:
     """The seen things a relation is true of; None where it is open for any that was glimpsed."""
     found = []
     for thing in view.known:
         truth = False if thing in excluded else relation(thing)
-        if truth is None or (truth and thing.status != "seen"):
+        if truth is None or (truth and (thing.status != "seen" or not thing.names)):
             return None
-        if truth and thing.names:
+        if truth:
             found.append(thing)
     return found
 
@@ -134,7 +134,9 @@ def what_between(context: Context) -> Draft | None:
         return None
     fact, _ = context.choose(placed)
     first, second = (only(view, anchor) for anchor in fact.anchors)
-    found = related(view, lambda thing: relations.between(thing, first, second), {first, second})
+    found = fitting(
+        view, lambda thing: related(view, "between", thing, first, second), {first, second}
+    )
     if not found or len({thing.category for thing in found}) > 2:
         return None
     phrases = [the(anchor, context.rng) for anchor in fact.anchors]

@@ -13,6 +13,7 @@ from vidllm.rooms.language.descriptions import (
     attribute_conditions,
     holds,
     named,
+    related,
     simple_references,
     the,
 )
@@ -40,14 +41,14 @@ def _facts(view: View, thing: Thing) -> Iterator[Condition]:
         references = simple_references(view, other)
         if not references:
             continue
-        for kind, relation in RELATIONS.items():
-            if relation(thing, other):
+        for kind in RELATIONS:
+            if related(view, kind, thing, other):
                 yield Condition(kind, anchors=(references[0],))
         if other.observed.support == "floor":
             beside.append((other, references[0]))
     for index, (first, reference) in enumerate(beside):
         for second, other_reference in beside[index + 1 :]:
-            if relations.between(thing, first, second):
+            if related(view, "between", thing, first, second):
                 yield Condition("between", anchors=(reference, other_reference))
 
 

@@ -82,6 +82,9 @@ def nearest(setting: Setting, side: str) -> list[Thing] | None:
     _, farthest, truth, thing = close[0]
     if not truth or thing.status != "seen" or not thing.names or farthest > 3.5:
         return None
+    view, poses = setting.context.view, setting.situation.poses
+    if any(relations.leaves_room(view, pose[:2], thing.center[:2]) for pose in poses):
+        return None
     if any(not relations.clearly_less(farthest, other[0]) for other in close[1:]):
         return None
     return [thing]

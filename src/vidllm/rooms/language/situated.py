@@ -188,18 +188,12 @@ KINDS = (
 """By SQA3D's prefixes what, is, how, can, which, others."""
 
 
-def situated_questions(setting: Setting, luck: dict[int, float], step: int) -> list[Draft]:
-    """Different questions of a situation, spread over the prefixes.
-
-    Args:
-        setting: The situation, and who asks.
-        luck: Where the luck of each prefix starts in this scene.
-        step: Number of this situation in its scene.
-    """
+def situated_questions(setting: Setting, step: int) -> list[Draft]:
+    """Different questions of the scene's ``step``-th situation, spread over the prefixes."""
     context, drafts = setting.context, {}
     settings = context.settings
     for prefix in context.shuffled(range(len(KINDS))):
-        lucky = context.lucky(luck[prefix], step, settings.situations)
+        lucky = context.lucky(prefix, step, settings.situations)
         for _ in range(4):
             draft = context.choose(KINDS[prefix])(Setting(lucky, setting.situation))
             if draft is not None:

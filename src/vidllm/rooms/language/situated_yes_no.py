@@ -173,6 +173,8 @@ def _ability(setting: Setting, patterns: tuple[str, ...], ask: str, truth) -> Dr
         description = setting.reference(thing)
         if description is not None:
             found.setdefault(truth(thing), (thing, description))
+        if True in found and False in found:
+            break
     if True not in found or False not in found:
         return None
     thing, description = found[context.heads]

@@ -94,11 +94,13 @@ class Situation:
 
     def side_of(self, thing: Thing, side: str) -> bool | None:
         """Whether ``thing`` is on a side of the viewer, wherever the text lets one stand."""
-        key = (thing.id, side)
-        if key not in self.memory:
-            truths = {relations.toward(pose[:2], pose[2], thing, side) for pose in self.poses}
-            self.memory[key] = truths.pop() if len(truths) == 1 else None
-        return self.memory[key]
+        if thing.id not in self.memory:
+            first, *others = (relations.quadrants(p[:2], p[2], thing) for p in self.poses)
+            self.memory[thing.id] = {
+                name: truth if all(other[name] is truth for other in others) else None
+                for name, truth in first.items()
+            }
+        return self.memory[thing.id][side]
 
 
 def rotation(heading: float) -> dict[str, float]:
@@ -112,11 +114,7 @@ def rotation(heading: float) -> dict[str, float]:
 
 def is_free(view: View, point: tuple[float, float], *, clearance: float = 0.1) -> bool:
     """Whether somebody could stand at a point of the floor."""
-    inside = False
-    for (x0, y0), (x1, y1) in relations.edges(view):
-        if (y0 > point[1]) != (y1 > point[1]):
-            inside ^= point[0] < x0 + (point[1] - y0) / (y1 - y0) * (x1 - x0)
-    if not inside:
+    if not relations.inside(view, point):
         return False
     if "obstacles" not in view.memory:
         view.memory["obstacles"] = [
@@ -209,12 +207,10 @@ def _with_extra(context: Context, situation: Situation) -> Situation:
         if description is None or thing in used or thing.observed.support == "ceiling":
             continue
         side = context.choose(tuple(relations.SIDES))
-        kept = [
-            pose
-            for pose in situation.poses
-            if relations.toward(pose[:2], pose[2], thing, side) is not False
-        ]
-        if kept and relations.toward(kept[0][:2], kept[0][2], thing, side):
+        truths = [relations.quadrants(p[:2], p[2], thing)[side] for p in situation.poses]
+        pairs = zip(situation.poses, truths, strict=True)
+        kept = [pose for pose, truth in pairs if truth is not False]
+        if truths[situation.poses.index(kept[0])] if kept else False:
             return Situation(
                 situation.kind,
                 situation.anchor,

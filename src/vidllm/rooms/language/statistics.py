@@ -5,17 +5,17 @@ from collections.abc import Iterable
 
 import numpy as np
 
-FIXED_OPTIONS = ("object_rel_direction", "route_planning")
-"""Types whose options are the same few words, so that the words can be guessed, not the letter."""
+FIXED_OPTIONS = "object_rel_direction"
+"""Types whose options are always the same words, so that words can be guessed, not letters only."""
 
 
 def majority_scores(records: Iterable[dict]) -> dict[str, float]:
     """The score of the best constant answer, by question type.
 
     Takes ScanQA-, SQA3D- and VSI-Bench-style records. For words it is the share of the commonest
-    first answer; for lettered options that of the commonest letter, or of the commonest option
-    where options are a fixed set; for VSI-Bench's numbers the best constant's mean relative
-    accuracy. Types of questions with yes and no therefore score 0.5 where they are balanced.
+    first answer; for lettered options that of the commonest letter, and ("..., by words") of the
+    commonest option where the options are always the same; for VSI-Bench's numbers the best
+    constant's mean relative accuracy. Balanced yes-or-no types therefore score 0.5.
     """
     answers: dict[str, list[str]] = defaultdict(list)
     texts: dict[str, list[str]] = defaultdict(list)
@@ -24,7 +24,7 @@ def majority_scores(records: Iterable[dict]) -> dict[str, float]:
             kind, answer = record["question_type"], record["ground_truth"]
             if record["options"] and kind.startswith(FIXED_OPTIONS):
                 right = next(text for text in record["options"] if text[0] == answer)
-                texts[f"{kind} ({len(record['options'])} options)"].append(right[3:])
+                texts[f"{kind}, by words"].append(right[3:])
         elif "annotation" in record:
             kind = _yes_no(record["rooms"]["question_type"], record["rooms"]["accepted"][0])
             answer = record["rooms"]["accepted"][0]
@@ -32,7 +32,7 @@ def majority_scores(records: Iterable[dict]) -> dict[str, float]:
             kind, answer = record["rooms"]["question_type"], record["answers"][0]
         answers[kind].append(answer)
     scores = {kind: _share(kind, found) for kind, found in answers.items()}
-    return scores | {f"{kind}, by words": _share(kind, found) for kind, found in texts.items()}
+    return scores | {kind: _share(kind, found) for kind, found in texts.items()}
 
 
 def _yes_no(kind: str, answer: str) -> str:

@@ -4,6 +4,8 @@ Everything here and in `relations` is three-valued: ``True`` and ``False`` are b
 ``None`` means that people could disagree. Nothing is written whose answer hangs on a ``None``.
 """
 
+import re
+import zlib
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Literal
@@ -107,6 +109,12 @@ class View:
         self.outline = [(float(x), float(y)) for x, y in scene.outline]
         self.memory: dict = {}
         """Answers of `relations` and `descriptions`, by question."""
+
+    @cached_property
+    def number(self) -> int:
+        """The scene's place in its dataset: the last number in its id."""
+        digits = re.findall(r"\d+", self.scene.scene_id)
+        return int(digits[-1]) if digits else zlib.crc32(self.scene.scene_id.encode())
 
     def _thing(self, observed: ObservedObject) -> Thing:
         center, size = np.array(observed.box[:3]), np.array(observed.box[3:])

@@ -54,18 +54,12 @@ SECTORS = {
 LETTERS = "ABCD"
 
 
-def choice(
-    context: Context, question_type: str, question: str, options: list[str], right: str
-) -> dict:
+def choice(context: Context, options: list[str], right: str) -> dict:
     """Fields of a draft: lettered options in random order, and the letter of the right one."""
-    options = context.shuffled(options)
+    options = context.shuffled(option for option in options if option != right)
+    options.insert(int(context.place * (len(options) + 1)), right)
     lettered = [f"{letter}. {text}" for letter, text in zip(LETTERS, options, strict=False)]
-    return {
-        "question_type": question_type,
-        "question": question,
-        "answers": (LETTERS[options.index(right)],),
-        "program": {"options": lettered},
-    }
+    return {"answers": (LETTERS[options.index(right)],), "program": {"options": lettered}}
 
 
 def single_things(view: View) -> list[Thing]:
@@ -143,7 +137,7 @@ def floor_coverage(view: View) -> float:
     points = np.array(view.outline)
     low, high = points.min(axis=0), points.max(axis=0)
     grid = np.stack(np.meshgrid(*np.linspace(low, high, 12).T), axis=-1).reshape(-1, 2)
-    floor = np.array([point for point in grid if _inside(view, point)])
+    floor = np.array([point for point in grid if relations.inside(view, point)])
     if not len(floor):
         floor = points.mean(axis=0, keepdims=True)
     floor = np.pad(floor, ((0, 0), (0, 1)))  # [N, 3]
@@ -160,14 +154,6 @@ def floor_coverage(view: View) -> float:
     return view.memory["floor coverage"]
 
 
-def _inside(view: View, point) -> bool:
-    odd = False
-    for (x0, y0), (x1, y1) in relations.edges(view):
-        if (y0 > point[1]) != (y1 > point[1]):
-            odd ^= bool(point[0] < x0 + (point[1] - y0) / (y1 - y0) * (x1 - x0))
-    return odd
-
-
 def room_size(context: Context) -> Draft | None:
     """Floor area, where the camera looked at nearly all of it."""
     if floor_coverage(context.view) < context.settings.least_floor_coverage:
@@ -181,17 +167,17 @@ def relative_distance(context: Context) -> Draft | None:
     if five is None:
         return None
     *four, anchor = five
-    lengths = sorted((relations.distance(thing, anchor), thing.category) for thing in four)
-    if not relations.clearly_less(lengths[0][0], lengths[1][0]):
+    four.sort(key=lambda thing: relations.distance(thing, anchor))
+    lengths = [relations.distance(thing, anchor) for thing in four]
+    if not relations.clearly_less(lengths[0], lengths[1]):
         return None
-    names = [thing.category for thing in four]
-    letters = [f"{letter}. {name}" for letter, name in zip(LETTERS, names, strict=True)]
+    lettered = choice(context, [thing.category for thing in four], four[0].category)
+    names = [option[3:] for option in lettered["program"]["options"]]
     return Draft(
         question_type="object_rel_distance",
         question=TEXT["object_rel_distance"].format(*names, anchor.category),
-        answers=(LETTERS[names.index(lengths[0][1])],),
         things=tuple(five),
-        program={"options": letters},
+        **lettered,
     )
 
 
@@ -200,7 +186,7 @@ def relative_direction(context: Context, question_type: str) -> Draft | None:
     sectors = SECTORS[question_type]
     wanted = list(sectors)[int(context.luck * len(sectors))]
     low, high = sectors[wanted]
-    for _ in range(8):
+    for _ in range(12):
         three = _some(context, 3)
         if three is None:
             return None
@@ -208,8 +194,12 @@ def relative_direction(context: Context, question_type: str) -> Draft | None:
         if bearing is None or not any(low <= bearing + turn <= high for turn in (0, 360)):
             continue
         text = TEXT[question_type].format(*(thing.category for thing in three))
-        lettered = choice(context, question_type, text, list(sectors), wanted)
-        return Draft(things=tuple(three), **lettered)
+        return Draft(
+            question_type=question_type,
+            question=text,
+            things=tuple(three),
+            **choice(context, list(sectors), wanted),
+        )
     return None
 
 
@@ -268,6 +258,8 @@ def appearance_order(context: Context) -> Draft | None:
     text = TEXT["obj_appearance_order"].format(*chosen)
     things = [thing for thing in context.view.seen if thing.category in chosen]
     return Draft(
+        question_type="obj_appearance_order",
+        question=text,
         things=tuple(things),
-        **choice(context, "obj_appearance_order", text, list(options), right),
+        **choice(context, list(options), right),
     )

@@ -13,7 +13,7 @@ from vidllm.rooms.language.descriptions import RELATIONS
 from vidllm.rooms.language.drafting import Context, Draft, draft_all
 from vidllm.rooms.language.setting import Setting
 from vidllm.rooms.language.settings import LanguageSettings
-from vidllm.rooms.language.situated import KINDS, situated_questions
+from vidllm.rooms.language.situated import situated_questions
 from vidllm.rooms.language.situations import situations
 from vidllm.rooms.language.view import View
 from vidllm.rooms.world import ObservedScene
@@ -100,9 +100,8 @@ def _vsi(context: Context) -> list[dict]:
 def _situated(context: Context) -> list[dict]:
     rows: list[dict] = []
     written = 0
-    luck = {prefix: float(context.rng.random()) for prefix in range(len(KINDS))}
     for situation in situations(context):
-        drafts = situated_questions(Setting(context, situation), luck, written)
+        drafts = situated_questions(Setting(context, situation), written)
         if len(drafts) < 2:
             continue
         texts = list(dict.fromkeys(situation.text(context) for _ in range(6)))[:3]

@@ -42,7 +42,7 @@ def place_sink(plan: Plan) -> list[Piece]:
         members.append(Member(piece=towel, x=float(x), y=y, lift=0.95, support="wall"))
     if plan.rng.random() < 0.4 and (mat := plan.draw("floor mat", max_size=(1.1, 1.0, 0.06))):
         members.append(Member(piece=mat, y=depth + 0.15 + mat.size[1] / 2))
-    zone = Zone(x=0, y=depth + 0.25, width=min(width, 0.6), depth=0.4)
+    zone = Zone(x=0.0, y=depth + 0.25, width=min(width, 0.6), depth=0.4)
     return plan.place(Group(members=tuple(members), zones=(zone,)), along_walls(plan, width))
 
 
@@ -63,7 +63,7 @@ def _place_tub(plan: Plan, kind: str) -> list[Piece]:
             members.append(Member(piece=curtain, y=y))
     elif mat := plan.draw("floor mat", max_size=(1.1, 1.0, 0.06)):
         members.append(Member(piece=mat, y=across + 0.15 + mat.size[1] / 2))
-    zone = Zone(x=0, y=across + 0.35, width=min(along, 0.7), depth=0.5)
+    zone = Zone(x=0.0, y=across + 0.35, width=min(along, 0.7), depth=0.5)
     poses = np.concatenate([in_corners(plan, along), along_walls(plan, along)])
     return plan.place(Group(members=tuple(members), zones=(zone,)), poses)
 
@@ -82,5 +82,5 @@ def _place_toilet(plan: Plan) -> list[Piece]:
     if plan.rng.random() < 0.25 and (bidet := plan.draw("bidet", max_size=(0.6, 0.8, 0.9))):
         x = -(width / 2 + 0.2 + bidet.size[0] / 2)
         members.append(Member(piece=bidet, x=x, y=0.02 + bidet.size[1] / 2))
-    zone = Zone(x=0, y=depth + 0.3, width=min(width, 0.5), depth=0.5)
+    zone = Zone(x=0.0, y=depth + 0.3, width=min(width, 0.5), depth=0.5)
     return plan.place(Group(members=tuple(members), zones=(zone,)), along_walls(plan, width + 0.1))

@@ -27,8 +27,9 @@ def build_world(
         room_type: One of `ROOM_TYPES`; a random one without it.
 
     Returns:
-        Boxes of its instances do not overlap, except that rugs lie under things and doors and
-        windows reach into the wall; what stands on a surface rests on the mesh below it.
+        Boxes of its instances do not overlap, except that rugs lie under things, that doors and
+        windows reach into the wall, and that what rests on a lower part of another piece (a pillow
+        on a bed) reaches into that piece's box.
 
     Raises:
         UsageError: There is no such kind of room.

@@ -107,7 +107,7 @@ def place_single(plan: Plan, category: str, *, tidy: float = 0.7) -> list[Piece]
     zones = ()
     if habit.access:
         y = gap + depth + habit.access / 2 + 0.02
-        zones = (Zone(x=0, y=y, width=0.8 * width, depth=habit.access),)
+        zones = (Zone(x=0.0, y=y, width=0.8 * width, depth=habit.access),)
     reach = width + abs(np.sin(jitter)) * depth
     poses = in_corners(plan, reach) if habit.place == "corner" else along_walls(plan, reach)
     return plan.place(Group(members=(member,), zones=zones), poses)
@@ -125,7 +125,7 @@ def place_row(plan: Plan, category: str, *, count: int) -> list[Piece]:
     for number in range(count, 1, -1):
         shifts = (np.arange(number) - (number - 1) / 2) * pitch
         members = tuple(Member(piece=piece, x=float(x), y=y, essential=True) for x in shifts)
-        zone = Zone(x=0, y=2 * y + 0.2, width=number * pitch, depth=0.4)
+        zone = Zone(x=0.0, y=2 * y + 0.2, width=number * pitch, depth=0.4)
         placed = plan.place(
             Group(members=members, zones=(zone,)), along_walls(plan, number * pitch)
         )

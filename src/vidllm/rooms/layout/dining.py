@@ -60,7 +60,7 @@ def _slots(
 ) -> list[tuple[float, float, float, float]]:
     """Places at the edge as ``(x, y, outward x, outward y)``; opposite ones follow each other."""
     places = []
-    for length, other, outward in ((width, depth, (0, 1)), (depth, width, (1, 0))):
+    for length, other, outward in ((width, depth, (0.0, 1.0)), (depth, width, (1.0, 0.0))):
         count = max(int(length / _PITCH), 1) if length > 0.5 else 0
         for number in range(count):
             shift = (number + 0.5) / count * length - length / 2

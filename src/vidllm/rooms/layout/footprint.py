@@ -48,7 +48,7 @@ class Blocks:
         count = len(poses)
         return cls(
             center=poses[:, :2],
-            half=np.tile(np.array(size[:2]) / 2, (count, 1)),
+            half=np.broadcast_to(np.array(size[:2]) / 2, (count, 2)),
             yaw=poses[:, 2],
             bottom=np.full(count, bottom),
             top=np.full(count, bottom + size[2]),

@@ -22,7 +22,7 @@ def place_kitchen(plan: Plan) -> list[Piece]:
             width = sum(piece.size[0] + 0.005 for piece in row[:count])
             members = _lined_up(row[:count], width)
             members += _above(plan, members)
-            zone = Zone(x=0, y=0.95, width=width, depth=0.6)
+            zone = Zone(x=0.0, y=0.95, width=width, depth=0.6)
             group = Group(members=tuple(members), zones=(zone,))
             if placed := plan.place(group, along(plan, wall, width)):
                 _load_counters(plan, placed)

@@ -110,7 +110,7 @@ def _cut(plan: Plan, index: int, low: float, piece: Piece) -> Opening:
     if opening.is_window:
         _keep_window_clear(plan, opening)
     else:
-        plan.keep_free(Zone(x=0, y=0.45, width=width, depth=0.9), wall.pose(low + width / 2))
+        plan.keep_free(Zone(x=0.0, y=0.45, width=width, depth=0.9), wall.pose(low + width / 2))
         plan.entrances.append(wall.point(low + width / 2, 0.6))
     return opening
 
@@ -121,10 +121,10 @@ def _keep_window_clear(plan: Plan, opening: Opening) -> None:
     middle = plan.walls[opening.wall].pose((opening.low + opening.high) / 2)
     if plan.rng.random() < 0.85:
         height = opening.top - opening.bottom
-        zone = Zone(x=0, y=0.55, width=width, depth=0.5, lift=opening.bottom + 0.1, height=height)
+        zone = Zone(x=0.0, y=0.55, width=width, depth=0.5, lift=opening.bottom + 0.1, height=height)
         plan.keep_free(zone, middle)
     if opening.bottom < 0.3:
-        plan.keep_free(Zone(x=0, y=0.65, width=width, depth=0.6), middle)
+        plan.keep_free(Zone(x=0.0, y=0.65, width=width, depth=0.6), middle)
 
 
 def _hang_radiator(plan: Plan, opening: Opening, middle: np.ndarray) -> None:

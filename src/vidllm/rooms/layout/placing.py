@@ -7,7 +7,7 @@ others do. A place is refused that would cut the floor into parts nobody can wal
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -32,6 +32,7 @@ _DRAWS = 6
 """Until a piece of a category suits."""
 
 
+@runtime_checkable
 class Entry(Protocol):
     """What layout asks of a kind of furniture."""
 
@@ -42,6 +43,7 @@ class Entry(Protocol):
     is_surface: bool
 
 
+@runtime_checkable
 class Library(Protocol):
     """What layout asks of a furniture library."""
 
@@ -176,9 +178,12 @@ class Plan:
         """
         for zone in group.zones:
             poses = poses[self._stays_free(zone, poses)]
-        essential = [member for member in group.members if member.essential]
-        poses = poses[self._fits(essential, poses).all(axis=0)]
-        fits = self._fits(group.members, poses)  # [M, N]
+        essential = np.array([member.essential for member in group.members])
+        needed = [member for member in group.members if member.essential]
+        poses = poses[self._fits(needed, poses).all(axis=0)]
+        fits = np.ones((len(group.members), len(poses)), bool)
+        others = [member for member in group.members if not member.essential]
+        fits[~essential] = self._fits(others, poses)
         score = fits.sum(axis=0) + self.rng.random(len(poses))
         for index in np.argsort(-score)[:_TRIES]:
             members = _compatible(group, poses[index], fits[:, index])
@@ -225,16 +230,17 @@ class Plan:
 
     def _fits(self, members: Sequence[Member], poses: np.ndarray) -> Bool[np.ndarray, "M N"]:
         """Whether members would be inside, hit nothing, and have a wall to hang on."""
-        if not len(poses):
-            return np.zeros((len(members), 0), bool)
+        if not len(poses) or not len(members):
+            return np.ones((len(members), len(poses)), bool)
         blocks = Blocks.join([_blocks(member, poses) for member in members])
         good = inside(blocks, self.outline) & (blocks.top <= self.height + 1e-6)
         flat = np.repeat([is_flat(member.piece.instance) for member in members], len(poses))
-        good[flat] &= ~overlaps(blocks[flat], self._flats).any(axis=1)
+        lying, standing = good & flat, good & ~flat
+        good[lying] = ~overlaps(blocks[lying], self._flats).any(axis=1)
         taken = Blocks.join([self._solids, self._zones])
-        good[~flat] &= ~overlaps(blocks[~flat], taken).any(axis=1)
-        hung = np.repeat([member.support == "wall" for member in members], len(poses))
-        good[hung] &= self._has_wall_behind(blocks[hung])
+        good[standing] = ~overlaps(blocks[standing], taken).any(axis=1)
+        hung = good & np.repeat([member.support == "wall" for member in members], len(poses))
+        good[hung] = self._has_wall_behind(blocks[hung])
         return good.reshape(len(members), len(poses))
 
     def _has_wall_behind(self, blocks: Blocks) -> Bool[np.ndarray, "N"]:
@@ -335,14 +341,12 @@ def _spot(member: Member) -> np.ndarray:
 
 def _blocks(member: Member, poses: np.ndarray) -> Blocks:
     """Of one member at every pose of its group."""
-    placed = poses.astype(float).copy()
-    offset = np.tile([[member.x, member.y]], (len(poses), 1))
-    placed[:, :2] += turn(offset, poses[:, 2])
-    placed[:, 2] += member.yaw
+    placed = poses + np.array([0.0, 0.0, member.yaw])
+    placed[:, :2] += turn(np.array([member.x, member.y]), poses[:, 2])
     return Blocks.at(placed, member.piece.size, member.lift)
 
 
 def _zone_blocks(zone: Zone, poses: np.ndarray) -> Blocks:
-    placed = poses.astype(float).copy()
-    placed[:, :2] += turn(np.tile([[zone.x, zone.y]], (len(poses), 1)), poses[:, 2])
+    placed = poses.copy()
+    placed[:, :2] += turn(np.array([zone.x, zone.y]), poses[:, 2])
     return Blocks.at(placed, (zone.width, zone.depth, zone.height), zone.lift)

@@ -35,7 +35,7 @@ def place_seating(plan: Plan) -> list[Piece]:
         members = _around_sofa(plan, sofa, table, facing, depth)
         if insist:
             members = [replace(m, essential=m.piece in (sofa, table, stand)) for m in members]
-        zone = Zone(x=0, y=sofa.size[1] + 0.3, width=0.7 * sofa.size[0], depth=0.36)
+        zone = Zone(x=0.0, y=sofa.size[1] + 0.3, width=0.7 * sofa.size[0], depth=0.36)
         group = Group(members=(*members, *beside), zones=(zone,) if depth > 2 else ())
         placed = plan.place(group, along(plan, wall, sofa.size[0]))
         if placed:

@@ -29,7 +29,7 @@ def place_bed(plan: Plan) -> list[Piece]:
             members.append(Member(piece=bench, y=gap + depth + 0.06 + across / 2, yaw=yaw))
     if rng.random() < 0.4 and (rug := plan.draw("rug")):
         members.append(Member(piece=rug, y=gap + depth * rng.uniform(0.6, 0.95)))
-    zone = Zone(x=0, y=gap + depth + 0.25, width=0.8 * width, depth=0.4)
+    zone = Zone(x=0.0, y=gap + depth + 0.25, width=0.8 * width, depth=0.4)
     group = Group(members=tuple(members), zones=(zone,))
     placed = plan.place(group, along_walls(plan, width))
     for piece in placed:

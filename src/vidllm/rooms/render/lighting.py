@@ -18,7 +18,6 @@ MAX_VIEWS = 24
 """Tiles of the shadow atlas: a point light takes six, a window or its sunbeam one."""
 _NEAR = 0.06
 _LAMP_MARGIN = 0.12
-_KIND_POINT, _KIND_WINDOW = 0.0, 1.0
 _FACES = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], float)
 
 
@@ -35,7 +34,7 @@ class ShadowView:
 class Source:
     """A point or window light."""
 
-    kind: float
+    is_window: bool
     position: Float[np.ndarray, "3"]
     direction: Float[np.ndarray, "3"]
     half_width: Float[np.ndarray, "3"]
@@ -45,6 +44,11 @@ class Source:
     """Times intensity."""
     first_view: int
     """Shadow tile, the first of six for points; -1 casts none."""
+
+    @property
+    def area(self) -> float:
+        """Of a window, square metres."""
+        return 4 * float(np.linalg.norm(self.half_width) * np.linalg.norm(self.half_height))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,7 @@ class LightRig:
     """Everything that lights one world."""
 
     sources: tuple[Source, ...]
+    """Points first, then windows."""
     sunbeams: tuple[Sunbeam, ...]
     views: tuple[ShadowView, ...]
     sun_direction: Float[np.ndarray, "3"]
@@ -92,7 +97,7 @@ def light_rig(world: World, scene: PackedScene, rng: np.random.Generator) -> Lig
     views: list[ShadowView] = []
     glow: dict[int, np.ndarray] = {}
     sources = [_source(light, scene, views, glow) for light in lights]
-    windows = [source for source in sources if source.kind == _KIND_WINDOW]
+    windows = [source for source in sources if source.is_window]
     daylight = max((float(source.color.max()) for source in windows), default=0.0)
     sun, sun_color, beams = _sun(windows, scene, views, daylight, rng)
     up, down = _bounce(world, scene, sources, beams, sun_color)
@@ -102,7 +107,7 @@ def light_rig(world: World, scene: PackedScene, rng: np.random.Generator) -> Lig
     zenith = tone * (overcast * np.ones(3) + (1 - overcast) * np.array([0.42, 0.65, 1.05]))
     green = rng.uniform(0.15, 0.45) * np.array([rng.uniform(0.5, 1.1), 0.9, rng.uniform(0.3, 0.8)])
     return LightRig(
-        sources=tuple(sources),
+        sources=tuple(sorted(sources, key=lambda source: source.is_window)),
         sunbeams=tuple(beams),
         views=tuple(views),
         sun_direction=sun,
@@ -133,7 +138,7 @@ def _source(
         side, up = _window_axes(forward)
         first = _add_views(views, [_look(position, forward, up, np.radians(145), far, near=0.3)])
         return Source(
-            kind=_KIND_WINDOW,
+            is_window=True,
             position=position,
             direction=forward,
             half_width=side * light.size[0] / 2,
@@ -149,7 +154,7 @@ def _source(
         _look(position, face, np.roll(face, 1), np.radians(90), far, near=_NEAR) for face in _FACES
     ]
     return Source(
-        kind=_KIND_POINT,
+        is_window=False,
         position=position,
         direction=np.array([0.0, 0.0, -1.0]),
         half_width=np.zeros(3),
@@ -230,8 +235,7 @@ def _bounce(
     area = 2 * (width * depth + width * height + depth * height)
     flux = np.zeros(3)
     for source in sources:
-        window = 4 * np.linalg.norm(source.half_width) * np.linalg.norm(source.half_height)
-        flux = flux + source.color * (window if source.kind == _KIND_WINDOW else 4 * np.pi)
+        flux = flux + source.color * (source.area if source.is_window else 4 * np.pi)
     flux = flux + sun_color * 0.5 * len(beams)
     albedo = np.clip(0.25 * floor + 0.55 * other + 0.2 * 0.3, 0.15, 0.7)
     bounced = flux * albedo / (area * (1 - albedo))

@@ -5,13 +5,13 @@ projects. A vertex shared by several parts is repeated, as each vertex names its
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 from PIL import Image
 
-from vidllm.rooms.render.materials import ROW_TEXELS, PartSetting, part_row
+from vidllm.rooms.render.materials import KIND_OUTDOORS, ROW_TEXELS, PartSetting, part_row
 from vidllm.rooms.world import Instance, Look, Mesh, Structure, World
 
 IMAGE_SIZE = 256
@@ -40,6 +40,8 @@ class Piece:
     """Position of its first index."""
     opaque: int
     """Number of indices of opaque faces; those that are seen through follow."""
+    panes: int
+    """The last of the opaque ones: window panes, which show the view outdoors."""
     transparent: int
     lower: Float32[np.ndarray, "3"]
     """Corners of its axis-aligned box, building frame."""
@@ -48,6 +50,14 @@ class Piece:
     """Its rows of the part table."""
     fixed: bool
     """Whether it is structure."""
+
+    def indices(self, group: Literal["opaque", "panes", "transparent"]) -> tuple[int, int]:
+        """First index of a group of faces, and their number; panes are opaque, too."""
+        if group == "opaque":
+            return self.first, self.opaque
+        if group == "panes":
+            return self.first + self.opaque - self.panes, self.panes
+        return self.first + self.opaque, self.transparent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +89,12 @@ class _Packer:
         fixed = isinstance(owner, Structure)
         matrix = np.eye(4) if fixed else owner.room_from_object
         rows = self._rows(owner, mesh, looks, matrix)
-        see_through = _see_through(rows)
-        order = np.argsort(see_through[mesh.part_of_face], kind="stable")
+        rank = _drawing_rank(rows)[mesh.part_of_face]
+        order = np.argsort(rank, kind="stable")
         vertices, indices = _split_by_part(mesh, order, self.row_count)
         vertices["position"] = vertices["position"] @ matrix[:3, :3].T + matrix[:3, 3]
         vertices["normal"] = vertices["normal"] @ matrix[:3, :3].T
-        transparent = 3 * int(see_through[mesh.part_of_face].sum())
+        transparent = 3 * int((rank == 2).sum())
         positions = vertices["position"]
         self.pieces.append(
             Piece(
@@ -92,6 +102,7 @@ class _Packer:
                 category=owner.category,
                 first=self.index_count,
                 opaque=len(indices) - transparent,
+                panes=3 * int((rank == 1).sum()),
                 transparent=transparent,
                 lower=positions.min(axis=0) if len(positions) else np.zeros(3, np.float32),
                 upper=positions.max(axis=0) if len(positions) else np.zeros(3, np.float32),
@@ -164,10 +175,10 @@ def pack_world(world: World, library: MeshSource) -> PackedScene:
     )
 
 
-def _see_through(rows: np.ndarray) -> np.ndarray:
-    """Whether each part of the table's rows is drawn as glass."""
+def _drawing_rank(rows: np.ndarray) -> np.ndarray:
+    """For each part of the table's rows: 0 opaque, 1 a window's pane, 2 seen through."""
     opacity, kind = rows[:, 4, 2], rows[:, 4, 3]
-    return (opacity < OPAQUE_FROM) & (kind == 0)
+    return np.where(kind == KIND_OUTDOORS, 1, np.where(opacity < OPAQUE_FROM, 2, 0))
 
 
 def _split_by_part(

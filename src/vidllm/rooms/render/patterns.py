@@ -65,7 +65,7 @@ def _plaster(sketch: _Sketch) -> None:
 
 
 def _mottled(sketch: _Sketch) -> None:
-    sketch.brightness = 0.07 * sketch.noise(1.8) + 0.015 * sketch.noise(0.0)
+    sketch.brightness = 0.035 * sketch.noise(1.8) + 0.012 * sketch.noise(0.0)
     sketch.height = 0.05 * sketch.noise(0.7, low=12)
 
 

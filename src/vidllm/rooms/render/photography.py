@@ -145,15 +145,11 @@ def _cast_gains(radiance: np.ndarray) -> np.ndarray:
 
 
 def _lens(light: np.ndarray, photography: Photography) -> np.ndarray:
-    from scipy.ndimage import gaussian_filter, zoom
+    from scipy.ndimage import gaussian_filter
 
     height, width = light.shape[:2]
     if photography.bloom > 0:
-        bright = np.minimum(light[::4, ::4], 8.0)
-        sigma = max(height, width) / 4 / 40
-        halo = gaussian_filter(bright, (sigma, sigma, 0))
-        scale = (height / halo.shape[0], width / halo.shape[1], 1)
-        light = light + np.float32(photography.bloom) * (zoom(halo, scale, order=1) - light)
+        light = light + np.float32(photography.bloom) * (_halo(light) - light)
     if photography.softness > 0.15:
         light = gaussian_filter(light, (photography.softness, photography.softness, 0), truncate=3)
     if photography.vignetting > 0:
@@ -161,6 +157,23 @@ def _lens(light: np.ndarray, photography: Photography) -> np.ndarray:
         falloff = 1 - photography.vignetting * ((x**2 + y**2) / 2) ** 1.3
         light = light * falloff[..., None].astype(np.float32)
     return np.maximum(light, 0)
+
+
+def _halo(light: np.ndarray) -> np.ndarray:
+    """The light, bright places capped, blurred over a fortieth of the picture's long side."""
+    from scipy.ndimage import gaussian_filter
+
+    height, width = light.shape[:2]
+    bright = np.minimum(light[::4, ::4], 8.0)
+    sigma = max(height, width) / 4 / 40
+    halo = gaussian_filter(bright, (sigma, sigma, 0), truncate=3)
+    channels = [
+        Image.fromarray(np.ascontiguousarray(halo[..., channel])).resize(
+            (width, height), Image.Resampling.BILINEAR
+        )
+        for channel in range(3)
+    ]
+    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
 
 
 def _sensor(

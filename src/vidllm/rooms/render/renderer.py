@@ -81,7 +81,7 @@ class Renderer:
                 self._scene = None
             self._scene = SceneBuffers(self._context, world, library, self._programs)
             values = light_uniforms(self._scene.rig, self._scene.field)
-            for name in ("shade", "glass"):
+            for name in ("shade", "outdoors", "glass"):
                 set_uniforms(self._programs[name], **values)
 
     def render(
@@ -108,6 +108,7 @@ class Renderer:
         with self._context:
             self._draw_geometry(scene, view)
             self._shade(scene, view)
+            self._draw_panes(scene, view)
             self._draw_glass(scene, view)
             self._resolve(scene)
             if blurred:
@@ -174,7 +175,7 @@ class Renderer:
         self._targets.samples.clear()
         self._context.enable_only(moderngl.DEPTH_TEST)
         array = scene.arrays["geometry"]
-        set_uniforms(array.program, **view.vertex_uniforms(), eye=view.eye)
+        set_uniforms(array.program, **view.sample_uniforms(), eye=view.eye)
         scene.draw(array, view.clip_from_world)
 
     def _shade(self, scene: SceneBuffers, view: View) -> None:
@@ -191,9 +192,21 @@ class Renderer:
             world_from_camera=gl_matrix(view.camera_to_world[:3, :3]),
             eye=view.eye,
             pixel_angle=view.pixel_angle,
-            once=1,
         )
         self._screen["shade"].render(vertices=3)
+
+    def _draw_panes(self, scene: SceneBuffers, view: View) -> None:
+        """Puts the view outdoors into the windows."""
+        import moderngl
+
+        if not any(piece.panes for piece in scene.pieces):
+            return
+        array = scene.arrays["outdoors"]
+        _bind(array.program, self._targets.sample_textures | {"patterns": self._patterns})
+        set_uniforms(array.program, **view.pixel_uniforms(), eye=view.eye)
+        self._targets.shaded.use()
+        self._context.enable_only(moderngl.NOTHING)
+        scene.draw(array, view.clip_from_world, group="panes")
 
     def _draw_glass(self, scene: SceneBuffers, view: View) -> None:
         """Blends what is seen through over the colour, then makes it the surface."""
@@ -204,19 +217,14 @@ class Renderer:
         array = scene.arrays["glass"]
         textures = self._targets.sample_textures | self._light_textures(scene)
         _bind(array.program, textures | {"parts": scene.parts})
-        set_uniforms(
-            array.program,
-            clip_from_world=gl_matrix(view.pixels_from_world),
-            camera_from_world=gl_matrix(view.camera_from_world),
-            eye=view.eye,
-        )
+        set_uniforms(array.program, **view.pixel_uniforms(), eye=view.eye)
         self._targets.shaded.use()
         self._context.enable_only(moderngl.BLEND)
         self._context.blend_func = moderngl.SRC_ALPHA, moderngl.ONE_MINUS_SRC_ALPHA
-        scene.draw(array, view.clip_from_world, transparent=True)
+        scene.draw(array, view.clip_from_world, group="transparent")
         self._targets.samples.use()
         self._context.enable_only(moderngl.DEPTH_TEST)
-        scene.draw(scene.arrays["geometry"], view.clip_from_world, transparent=True)
+        scene.draw(scene.arrays["geometry"], view.clip_from_world, group="transparent")
 
     def _resolve(self, scene: SceneBuffers) -> None:
         import moderngl

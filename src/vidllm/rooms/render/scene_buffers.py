@@ -1,6 +1,6 @@
 """One world on the graphics card: triangles, tables, textures, shadows."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -58,7 +58,7 @@ class SceneBuffers:
         array: "moderngl.VertexArray",
         clip_from_world: Float[np.ndarray, "4 4"],
         *,
-        transparent: bool = False,
+        group: Literal["opaque", "panes", "transparent"] = "opaque",
         skipped: frozenset[int] = frozenset(),
     ) -> None:
         """Draws the pieces within a view: neighbours in the index buffer in one call."""
@@ -68,8 +68,7 @@ class SceneBuffers:
             piece = self.pieces[index]
             if piece.instance_id in skipped:
                 continue
-            first = piece.first + (piece.opaque if transparent else 0)
-            count = piece.transparent if transparent else piece.opaque
+            first, count = piece.indices(group)
             if not count:
                 continue
             if first != stop:
@@ -89,7 +88,7 @@ class SceneBuffers:
         self.indices = self._own(context.buffer(packed.indices.tobytes()))
         self.arrays = {
             name: self._own(self._array(context, programs[name]))
-            for name in ("geometry", "glass", "shadow", "coverage")
+            for name in ("geometry", "outdoors", "glass", "shadow", "coverage")
         }
 
     def _array(self, context, program) -> "moderngl.VertexArray":
@@ -160,6 +159,7 @@ def make_programs(context: "moderngl.Context") -> dict[str, "moderngl.Program"]:
             context, "geometry.vert", "geometry.frag", "facing.glsl", "normal.glsl"
         ),
         "shade": make_program(context, "screen.vert", "shade.frag", "normal.glsl", "lighting.glsl"),
+        "outdoors": make_program(context, "geometry.vert", "outdoors.frag"),
         "glass": make_program(
             context, "geometry.vert", "glass.frag", "facing.glsl", "lighting.glsl"
         ),
@@ -193,6 +193,7 @@ def light_uniforms(rig: LightRig, field: DistanceField) -> dict[str, object]:
         beams[index] = beam.beam_from_world.T
         beam_views[index] = beam.view, beam.length
     values: dict[str, object] = {
+        "point_count": sum(not source.is_window for source in rig.sources),
         "source_count": len(rig.sources),
         "beam_count": min(len(rig.sunbeams), 4),
         "beam_from_world": _floats(beams),
@@ -218,7 +219,7 @@ def _source_uniforms(rig: LightRig) -> dict[str, object]:
     position, direction = np.zeros((8, 4)), np.zeros((8, 4))
     color, half_width, half_height = np.zeros((3, 8, 3))
     for index, source in enumerate(rig.sources):
-        position[index] = *source.position, source.kind
+        position[index] = *source.position, source.area
         direction[index] = *source.direction, source.first_view
         color[index] = source.color
         half_width[index], half_height[index] = source.half_width, source.half_height

@@ -66,9 +66,17 @@ class View:
     def pixel_angle(self) -> float:
         return 1 / self.intrinsics[0]
 
-    def vertex_uniforms(self) -> dict[str, bytes]:
+    def sample_uniforms(self) -> dict[str, bytes]:
+        """For ``geometry.vert``, when it draws onto the sample grid."""
+        return self._uniforms(self.clip_from_world)
+
+    def pixel_uniforms(self) -> dict[str, bytes]:
+        """For ``geometry.vert``, when it draws onto the pixels."""
+        return self._uniforms(self.pixels_from_world)
+
+    def _uniforms(self, clip_from_world: np.ndarray) -> dict[str, bytes]:
         return {
-            "clip_from_world": gl_matrix(self.clip_from_world),
+            "clip_from_world": gl_matrix(clip_from_world),
             "camera_from_world": gl_matrix(self.camera_from_world),
         }
 

@@ -1,8 +1,9 @@
-// Light that reaches a point: sources with shadows, sunbeams, bounce light, the view outdoors.
+// Light that reaches a point: sources with shadows, sunbeams, bounce light.
 const float PI = 3.14159265;
 
+uniform int point_count;             // points come first, then windows
 uniform int source_count;
-uniform vec4 source_position[8];     // xyz; kind: 0 point, 1 window
+uniform vec4 source_position[8];     // xyz; area of the window
 uniform vec4 source_direction[8];    // xyz; first shadow view or -1
 uniform vec3 source_color[8];
 uniform vec3 source_half_width[8];
@@ -16,10 +17,6 @@ uniform vec3 sun_color;
 
 uniform vec3 bounce_up;
 uniform vec3 bounce_down;
-uniform vec3 sky_zenith;
-uniform vec3 sky_horizon;
-uniform vec3 ground;
-uniform float skyline;
 
 uniform mat4 view_from_world[24];    // clip space of each shadow view
 uniform sampler2DShadow shadow_atlas;
@@ -28,7 +25,6 @@ uniform float tile_pixels;
 uniform sampler3D distance_field;
 uniform vec3 field_origin;
 uniform vec3 field_inverse_size;
-uniform sampler2DArray patterns;
 
 // Share of light in [0, 1] that a shadow view lets through; radius in tile pixels.
 float lit(int view, vec4 position, float radius, float bias, int taps) {
@@ -56,50 +52,6 @@ int face_of(vec3 direction) {
     if (a.x >= a.y && a.x >= a.z) return direction.x > 0.0 ? 0 : 1;
     if (a.y >= a.z) return direction.y > 0.0 ? 2 : 3;
     return direction.z > 0.0 ? 4 : 5;
-}
-
-float noise(vec2 place, float level) {
-    return textureLod(patterns, vec3(place, 1.0), level).r - 0.5;
-}
-
-// The view out of a window: sky, a row of trees or houses, and the ground before it.
-vec3 outdoors(vec3 from, vec3 direction) {
-    float below = max(-direction.z, 1e-4);
-    float distance_ = 9.0 + 30.0 * fract(skyline * 7.31);          // metres to the backdrop
-    float storey = fract(skyline * 3.77) < 0.35 ? 6.5 : 0.4;       // metres down to the ground
-    float level_ = length(direction.xy) + 1e-4;
-    vec2 around = direction.xy / level_;
-    float turn = atan(direction.y, direction.x) * distance_;       // metres along the backdrop
-    float height = from.z + storey + direction.z / level_ * distance_;
-    vec3 sky = mix(sky_horizon, sky_zenith, smoothstep(0.0, 0.7, direction.z));
-    sky *= 1.0 + 0.5 * noise(around * 0.3 + direction.z * 0.4 + skyline, 2.0);
-
-    // Trees: a ragged outline, lit from above.
-    float outline = 4.0 + 22.0 * noise(vec2(turn * 0.013 + skyline, skyline), 2.0)
-        + 12.0 * noise(vec2(turn * 0.11, skyline * 3.0), 1.0);
-    float leaves = noise(vec2(turn, height) * 0.06, 0.0) + noise(vec2(turn, height) * 0.35, 0.0);
-    vec3 trees = ground * clamp(0.75 + 5.0 * leaves + 0.07 * (height - outline), 0.15, 1.6);
-
-    // Houses: plain fronts with rows of windows.
-    float block_ = floor(turn / 11.0 + skyline * 5.0);
-    float chance = fract(sin(block_ * 12.9898 + skyline * 78.233) * 43758.5453);
-    bool house = chance < 0.55 * fract(skyline * 5.13) * 2.0;
-    float eaves = 5.0 + 9.0 * fract(chance * 17.0);
-    vec2 cell = vec2(fract(turn / 2.4), fract(height / 2.9));
-    vec2 pane = step(vec2(0.28, 0.3), cell) * step(cell, vec2(0.72, 0.78));
-    vec3 front = sky_horizon * mix(vec3(0.55, 0.36, 0.28), vec3(0.62, 0.6, 0.55), fract(chance * 7.0));
-    front = mix(front * (0.9 + noise(vec2(turn, height) * 0.1, 1.0)), sky_zenith * 0.12, pane.x * pane.y);
-
-    vec3 color = height < outline ? trees : sky;
-    if (house && height < eaves) color = front;
-    float reach = (from.z + storey) / below * level_;
-    if (direction.z < 0.0 && reach < distance_) {
-        vec2 spot = from.xy + around * reach;
-        float grain = noise(spot * 0.09, 1.0) + 0.6 * noise(spot * 0.7, log2(max(reach, 1.0)));
-        vec3 paving = vec3(dot(ground, vec3(0.33))) * 1.3;
-        color = mix(ground, paving, fract(skyline * 11.7) < 0.4 ? 0.85 : 0.1) * (1.0 + 2.2 * grain);
-    }
-    return max(color, 0.0);
 }
 
 float free_space(vec3 position) {
@@ -138,30 +90,36 @@ float highlight(vec3 normal, vec3 half_way, float roughness) {
 // All direct light; flat_normal places the shadow's start, normal carries the bumps.
 Shine direct(vec3 position, vec3 flat_normal, vec3 normal, vec3 to_eye, float roughness) {
     Shine shine = Shine(vec3(0.0), vec3(0.0));
-    for (int i = 0; i < source_count; ++i) {
+    for (int i = 0; i < point_count; ++i) {
         vec3 to_light = source_position[i].xyz - position;
         float squared = dot(to_light, to_light);
         vec3 light = to_light * inversesqrt(squared);
-        bool window = source_position[i].w > 0.5;
-        float falloff = 1.0 / max(squared, 0.04);
         float facing = max(dot(normal, light), 0.0);
-        if (window) {
-            float area = 4.0 * length(source_half_width[i]) * length(source_half_height[i]);
-            float leaving = max(dot(-light, source_direction[i].xyz) + 0.08, 0.0);
-            falloff = 2.0 * area * leaving / (PI * squared + area);
-            facing = max((dot(normal, light) + 0.2) / 1.2, 0.0);
-        }
-        if (falloff * facing <= 1e-5) continue;
+        vec3 start = position + flat_normal * (0.012 + 0.006 * sqrt(squared));
         int view = int(source_direction[i].w);
+        float open = 1.0;
         if (view >= 0) {
-            vec3 start = position + flat_normal * (0.012 + 0.006 * sqrt(squared));
-            if (!window) view += face_of(start - source_position[i].xyz);
-            falloff *= lit(view, vec4(start, 1.0), window ? 8.0 : 2.5, 2e-4, window ? 9 : 5);
+            view += face_of(start - source_position[i].xyz);
+            open = lit(view, vec4(start, 1.0), 2.5, 2e-4, 5);
         }
-        vec3 arriving = source_color[i] * falloff;
+        vec3 arriving = source_color[i] * (facing * open / max(squared, 0.04));
+        shine.diffuse += arriving;
+        shine.specular += arriving * highlight(normal, normalize(light + to_eye), roughness);
+    }
+    for (int i = point_count; i < source_count; ++i) {
+        vec3 to_light = source_position[i].xyz - position;
+        float squared = dot(to_light, to_light);
+        vec3 light = to_light * inversesqrt(squared);
+        float area = source_position[i].w;
+        float leaving = max(dot(-light, source_direction[i].xyz) + 0.08, 0.0);
+        float facing = max((dot(normal, light) + 0.2) / 1.2, 0.0);
+        vec3 start = position + flat_normal * (0.012 + 0.006 * sqrt(squared));
+        int view = int(source_direction[i].w);
+        float open = view < 0 ? 1.0 : lit(view, vec4(start, 1.0), 8.0, 2e-4, 8);
+        vec3 arriving = source_color[i] * (open * 2.0 * area * leaving / (PI * squared + area));
         shine.diffuse += arriving * facing;
         shine.specular += arriving * max(dot(normal, light), 0.0)
-            * highlight(normal, normalize(light + to_eye), window ? max(roughness, 0.4) : roughness);
+            * highlight(normal, normalize(light + to_eye), max(roughness, 0.4));
     }
     for (int i = 0; i < beam_count; ++i) {
         float facing = dot(normal, -sun_direction);
@@ -170,8 +128,7 @@ Shine direct(vec3 position, vec3 flat_normal, vec3 normal, vec3 to_eye, float ro
         float soft = 0.01 + 0.004 * max(place.z, 0.0);
         vec2 edge = smoothstep(vec2(1.0), vec2(1.0 - 2.0 * soft), abs(place.xy));
         float inside = edge.x * edge.y * step(0.0, place.z);
-        if (facing <= 0.0 || inside <= 0.0) continue;
-        vec3 arriving = sun_color * inside * facing
+        vec3 arriving = sun_color * inside * max(facing, 0.0)
             * lit(int(beam_view[i].x), start, 1.5, 0.02 / beam_view[i].y, 4);
         shine.diffuse += arriving;
         shine.specular += arriving * highlight(normal, normalize(to_eye - sun_direction), roughness);
@@ -182,18 +139,17 @@ Shine direct(vec3 position, vec3 flat_normal, vec3 normal, vec3 to_eye, float ro
 // What a surface mirrors: the room's mean light, and the windows.
 vec3 mirrored(vec3 position, vec3 direction, float roughness) {
     vec3 color = 0.6 * mix(bounce_down, bounce_up, direction.z * 0.5 + 0.5);
-    for (int i = 0; i < source_count; ++i) {
-        if (source_position[i].w < 0.5) continue;
+    for (int i = point_count; i < source_count; ++i) {
         vec3 ahead = source_direction[i].xyz;
         float along = dot(direction, ahead);
         float t = dot(source_position[i].xyz - position, ahead) / along;
-        if (along > -0.02 || t <= 0.0) continue;
+        float ahead_of = along < -0.02 && t > 0.0 ? 1.0 : 0.0;
         vec3 place = position + t * direction - source_position[i].xyz;
         vec3 w = source_half_width[i], h = source_half_height[i];
         vec2 q = abs(vec2(dot(place, w) / dot(w, w), dot(place, h) / dot(h, h)));
         float blur = 0.05 + 1.6 * roughness * t * 0.5;
         vec2 cover = 1.0 - smoothstep(vec2(1.0 - blur), vec2(1.0 + blur), q);
-        color += cover.x * cover.y * source_color[i] / (1.0 + blur * blur);
+        color += ahead_of * cover.x * cover.y * source_color[i] / (1.0 + blur * blur);
     }
     return color;
 }

@@ -1,13 +1,13 @@
-// Colour at every pixel's centre: material, light, view outdoors.
+// Colour at every pixel's centre: material and light.
 uniform sampler2D surface_map;
 uniform sampler2D texture_map;
 uniform sampler2D parts;
 uniform sampler2DArray images;
+uniform sampler2DArray patterns;
 
 uniform vec4 ray_scale;        // camera ray of a pixel: xy * scale + offset, z = 1
 uniform mat3 world_from_camera;
 uniform vec3 eye;
-uniform int once;              // always 1: known to the compiler, it would undo the loop
 uniform float pixel_angle;     // metres that a pixel covers at one metre
 
 layout(location = 0) out vec4 out_color;
@@ -34,10 +34,6 @@ void main() {
     Part part = part_of(row);
     vec3 position = eye + direction * depth;
     vec3 to_eye = -normalize(direction);
-    bool open_air = row == 0 || part.identity.w > 0.5;
-    // Software rasterisers run both sides of a branch, but leave loops early.
-    for (int pass = 0; pass < once && open_air; ++pass) out_color = vec4(outdoors(eye, -to_eye) + 0.03 * bounce_up, 1.0);
-    if (open_air) return;
     vec3 flat_normal = unpacked_normal(surface.z);
     float facing = max(dot(flat_normal, to_eye), 0.05);
     float footprint = depth * pixel_angle * pow(facing, -0.75);
@@ -69,12 +65,12 @@ void main() {
     float cloud = textureLod(patterns, vec3(along * 0.21 + part.phase.yx, 1.0), 1.0).r - 0.5;
     float contrast = part.finish.x;
     vec3 albedo = part.base.rgb;
-    for (int pass = 0; pass < once && part.phase.z >= 0.0; ++pass) {
+    if (part.phase.z >= 0.0) {
         float detail = log2(max(footprint / part.phase.w * 256.0, 1e-3));
         vec2 at = texelFetch(texture_map, sample_, 0).xy;
         albedo *= textureLod(images, vec3(at, part.phase.z), detail - 0.5).rgb;
     }
-    albedo *= max(1.0 + contrast * (2.0 * pattern.r - 1.0 + 0.5 * cloud), 0.05);
+    albedo *= max(1.0 + contrast * (2.0 * pattern.r - 1.0 + 0.6 * cloud), 0.05);
     albedo *= mix(1.0, part.finish.z, pattern.g * min(contrast, 1.0));
     albedo = min(albedo, vec3(0.92));
     vec2 slope = (pattern.ba * 2.0 - 1.0) * part.finish.y * 1.2;
@@ -94,5 +90,6 @@ void main() {
     color += mirror * mirrored(position, back, roughness) * mix(open, 1.0, 0.3)
         * mix(1.0 - 0.85 * roughness, 1.0, metal);
     color += part.emission.rgb;
+    if (row == 0) color = bounce_up;
     out_color = vec4(min(color, vec3(12.0)), 1.0);
 }
