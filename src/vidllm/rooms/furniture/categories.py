@@ -89,7 +89,7 @@ plate | dish | surface | | | ware
 cup | mug | surface | | | ware
 bottle | | surface | | | natural
 teapot | | surface | | | ware
-vase | pot, jar | surface | | | ware
+vase | jar, flower vase | surface | | | ware
 candle | candlestick | surface | | | ware
 pen holder | pencil pot | surface | | | plastic
 chessboard | chess set | surface | | | natural

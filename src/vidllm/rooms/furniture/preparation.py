@@ -47,7 +47,7 @@ def prepare(piece: Piece, archive: zipfile.ZipFile, *, turn: int) -> Prepared:
     """
     rng = np.random.default_rng(0)
     obj = read_obj(archive, piece.obj_path)
-    positions = placed(obj.positions, obj.faces, piece, turn)
+    positions = placed(obj.positions, piece, turn)
     faces = turned_outwards(positions, obj.faces, rng)
     texture_faces = np.where(
         (faces != obj.faces).any(1)[:, None], obj.texture_faces[:, ::-1], obj.texture_faces
@@ -77,12 +77,11 @@ def prepare(piece: Piece, archive: zipfile.ZipFile, *, turn: int) -> Prepared:
 
 
 def placed(
-    positions: np.ndarray, faces: np.ndarray, piece: Piece, turn: int
+    positions: Float64[np.ndarray, "V 3"], piece: Piece, turn: int
 ) -> Float64[np.ndarray, "V 3"]:
     """Vertices in our object frame at the stated size: footprint centred, bottom at 0."""
     turned = positions @ piece.rotation.T
-    used = turned[np.unique(faces)]
-    low, span = used.min(0), np.maximum(np.ptp(used, axis=0), 1e-9)
+    low, span = turned.min(0), np.maximum(np.ptp(turned, axis=0), 1e-9)
     width, depth, height = piece.size
     stretched = ((turned - low) / span - [0.5, 0, 0.5]) * [width, height, depth]
     upright = stretched @ _OUR_AXES.T

@@ -7,6 +7,7 @@ from scipy.sparse.csgraph import connected_components
 
 _DIRECTIONS = 26
 _CELLS = 72
+_SHARP = 0.002
 _DOUBT = 0.7
 """Backs must show more than fronts by this much before a piece is turned."""
 
@@ -99,18 +100,25 @@ def visibility(
     normals: Float64[np.ndarray, "N 3"],
     *,
     below: bool = False,
+    tolerance: float = 0.02,
 ) -> tuple[Float64[np.ndarray, "N"], Float64[np.ndarray, "N"]]:
     """How much of each surface point shows from outside, on its front and on its back.
 
-    Points are splatted into coarse depth maps from directions all around (from above the horizon
-    alone unless ``below``) and count where nothing is clearly nearer. Backs must be nearest all but
-    exactly, so that the far side of a thin sheet does not show through it.
+    Points are splatted into coarse depth maps from directions all around and count where nothing
+    is clearly nearer.
+
+    Args:
+        points: on the surface, evenly spread.
+        normals: of unit length.
+        below: look from below the horizon, too.
+        tolerance: how much nearer something must be to hide a point, of the points' extent; thin
+            sheets show their far side through it.
 
     Returns:
         front, back: sums over directions of the projected visible area per area.
     """
     span = np.ptp(points, axis=0)
-    tolerance = 0.02 * np.linalg.norm(span) + 1e-6
+    margin = tolerance * np.linalg.norm(span) + 1e-6
     front, back = np.zeros(len(points)), np.zeros(len(points))
     for direction in _directions(below):
         side = unit(np.cross(direction, [0.3, 0.2, 1.0]))
@@ -124,8 +132,8 @@ def visibility(
         np.maximum.at(top, index, height)
         depth = top[index] - height
         facing = normals @ direction
-        front += np.where(depth < tolerance, np.maximum(facing, 0), 0)
-        back += np.where(depth < 0.1 * tolerance, np.maximum(-facing, 0), 0)
+        front += np.where(depth < margin, np.maximum(facing, 0), 0)
+        back += np.where(depth < margin, np.maximum(-facing, 0), 0)
     return front, back
 
 
@@ -146,7 +154,8 @@ def turned_outwards(
     """Faces rewound, piece by connected piece, where more of their backs shows than fronts."""
     count = int(np.clip(4 * len(faces), 4000, 40000))
     points, face, _ = sample_surface(positions, faces, count, rng)
-    front, back = visibility(points, unit(face_cross(positions, faces))[face], below=True)
+    normals = unit(face_cross(positions, faces))[face]
+    front, back = visibility(points, normals, below=True, tolerance=_SHARP)
     _, place = np.unique(np.round(positions * 2e4).astype(np.int64), axis=0, return_inverse=True)
     piece = _pieces(place.reshape(-1)[faces])
     pieces = piece.max() + 1

@@ -34,6 +34,7 @@ class ObjMesh:
     """Triangles of an OBJ file in its own frame and units."""
 
     positions: Float64[np.ndarray, "V 3"]
+    """Each belongs to some face."""
     texture_coordinates: Float64[np.ndarray, "T 2"]
     faces: Int64[np.ndarray, "F 3"]
     """Wound so that the file's own normals, where it has them, point out."""
@@ -114,10 +115,11 @@ def _assembled(rows: dict, corners: np.ndarray, material_of_face: np.ndarray, ma
         turned = (np.einsum("fc,fc->f", cross, normals) < 0) & (normal_faces >= 0).all(1)
         faces[turned] = faces[turned][:, ::-1]
         texture_faces[turned] = texture_faces[turned][:, ::-1]
+    used, faces = np.unique(faces[solid], return_inverse=True)
     return ObjMesh(
-        positions=positions,
+        positions=positions[used],
         texture_coordinates=np.array(texture, dtype=np.float64).reshape(-1, 2),
-        faces=faces[solid],
+        faces=faces.reshape(-1, 3),
         texture_faces=texture_faces[solid],
         material_of_face=material_of_face[solid],
         materials=materials,

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from vidllm.rooms.furniture.shading import creased, face_cross, unit
+from vidllm.rooms.furniture.simplify import weld
 from vidllm.rooms.world import Mesh, Part
 
 Point = tuple[float, float, float]
@@ -79,7 +80,7 @@ class Builder:
         rings = np.concatenate([-latitudes[::-1], latitudes])
         turns = np.concatenate([np.linspace(q, q + 1, 4) * np.pi / 2 for q in range(4)])
         core, rows = half - radius, []
-        for latitude in rings[1:-1]:
+        for latitude in rings:
             direction = np.stack(
                 [
                     np.cos(latitude) * np.cos(turns),
@@ -100,7 +101,8 @@ class Builder:
             following = (k + 1) % 16
             faces.append((bottom, following, k))
             faces.append((top, 16 * (count - 1) + k, 16 * (count - 1) + following))
-        self._add(part, vertices + (low + high) / 2, np.array(faces))
+        vertices, triangles, _ = weld(vertices, np.array(faces), tolerance=1e-6)
+        self._add(part, vertices + (low + high) / 2, triangles)
 
     def rod(
         self,
@@ -256,14 +258,16 @@ class Builder:
     def mesh(self) -> Mesh:
         """All solids in one mesh, footprint centred, bottom at z = 0."""
         used = sorted({piece[0] for piece in self._pieces})
-        arrays, offset = [], 0
-        for part, vertices, faces, texture in self._pieces:
-            positions, normals, coordinates, triangles = creased(vertices, texture, faces)
-            owner = np.full(len(triangles), used.index(part), dtype=np.int32)
-            arrays.append((positions, normals, coordinates, triangles + offset, owner))
-            offset += len(positions)
-        positions, normals, coordinates, faces, owner = (
-            np.concatenate(column) for column in zip(*arrays, strict=True)
+        starts = np.cumsum([0, *(len(piece[1]) for piece in self._pieces)])
+        owner = np.concatenate(
+            [np.full(len(piece[2]), used.index(piece[0])) for piece in self._pieces]
+        )
+        positions, normals, coordinates, faces = creased(
+            np.concatenate([piece[1] for piece in self._pieces]),
+            np.concatenate([piece[3] for piece in self._pieces]),
+            np.concatenate(
+                [piece[2] + start for piece, start in zip(self._pieces, starts[:-1], strict=True)]
+            ),
         )
         low, high = positions.min(0), positions.max(0)
         middle = (low + high) / 2
@@ -271,8 +275,8 @@ class Builder:
             vertices=(positions - [middle[0], middle[1], low[2]]).astype(np.float32),
             normals=normals,
             texture_coordinates=coordinates,
-            faces=faces.astype(np.int32),
-            part_of_face=owner,
+            faces=faces,
+            part_of_face=owner.astype(np.int32),
             parts=tuple(self.parts[part] for part in used),
         )
 
