@@ -16,6 +16,7 @@ from vidllm.types import VidLLMError
 def run(monkeypatch, capsys):
     """Run ``vidllm rooms ...``; returns exit code, what was printed, and the error."""
     studio = pytest.importorskip("vidllm.rooms.studio")
+    monkeypatch.setattr(studio, "prepare_furniture", lambda: None)
     monkeypatch.setattr(studio, "open_rooms_studio", FakeStudio)
     monkeypatch.setattr(studio, "open_rooms_reference", FakeReference)
 

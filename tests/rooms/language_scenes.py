@@ -6,7 +6,7 @@ import numpy as np
 
 from vidllm.rooms.world import CameraPath, ObservedObject, ObservedScene
 
-HEIGHT, WIDTH, FRAMES = 240, 320, 60
+HEIGHT, WIDTH, FRAMES = 240, 320, 40
 FLOOR = {
     "chair": (0.5, 0.5, 0.9),
     "armchair": (0.8, 0.8, 0.9),

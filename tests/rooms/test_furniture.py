@@ -114,18 +114,17 @@ def test_selection_never_leaves_the_split(library, split: str):
     rng = np.random.default_rng(0)
     categories = library.categories(split)
     assert {"chair", "table", "bed", "cup"} <= set(categories)
-    for category in categories:
-        for _ in range(4):
-            entry = library.select(category, split, rng)
-            assert entry.category == category
-            assert entry.split == MODEL_SPLIT[split] == library.model_split(entry.model_id)
+    for category in categories[::4] + categories[::5]:
+        entry = library.select(category, split, rng)
+        assert entry.category == category
+        assert entry.split == MODEL_SPLIT[split] == library.model_split(entry.model_id)
 
 
 def test_selection_mixes_the_catalogue_with_parametric_pieces(library):
     rng = np.random.default_rng(0)
-    drawn = [library.select("refrigerator", "train", rng).model_id for _ in range(60)]
+    drawn = [library.select("refrigerator", "train", rng).model_id for _ in range(40)]
     assert "kator-legaz/fridge" in drawn
-    assert len({model for model in drawn if model.startswith("parametric:")}) > 20
+    assert len({model for model in drawn if model.startswith("parametric:")}) > 10
 
 
 def test_what_a_split_lacks_is_a_key_error(library):

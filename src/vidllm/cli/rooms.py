@@ -60,7 +60,7 @@ class Generate:
     def run(self) -> int:
         from vidllm.rooms.generate import SceneDone, generate
         from vidllm.rooms.storage import Settings
-        from vidllm.rooms.studio import open_rooms_studio
+        from vidllm.rooms.studio import open_rooms_studio, prepare_furniture
 
         settings = Settings(
             split=self.split,
@@ -70,6 +70,7 @@ class Generate:
             seconds=self.seconds,
             images=self.images,
         )
+        prepare_furniture()
         with _progress("scenes", self.scenes) as (progress, task):
 
             def advance(done: SceneDone, total: int) -> None:

@@ -165,11 +165,11 @@ def generate(
         UsageError: A number is out of range, or the directory holds something else.
         VidLLMError: No scene can be made (disk full, no renderer, no furniture).
     """
-    for name, value in (("scenes", scenes), ("workers", workers)):
-        if value < 1:
-            raise UsageError(f"{name} must be at least 1, got {value}")
-    if scenes_per_shard is not None and scenes_per_shard < 1:
-        raise UsageError(f"scenes per shard must be at least 1, got {scenes_per_shard}")
+    _check_counts(
+        scenes=scenes,
+        workers=workers,
+        scenes_per_shard=1 if scenes_per_shard is None else scenes_per_shard,
+    )
     directory, start = Path(directory), perf_counter()
     with _locked(directory):
         versions = {name: version(name) for name in ("vidllm", "numpy", "av", "pillow")}
@@ -194,6 +194,12 @@ def generate(
         bytes=sum(archive.scene(name).files.size() for name in archive.scene_ids),
         scenes=len(archive),
     )
+
+
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
+        if value < 1:
+            raise UsageError(f"{name.replace('_', ' ')} must be at least 1, got {value}")
 
 
 def make_scene(directory: Path, settings: Settings, number: int, studio: Studio) -> Path:

@@ -15,6 +15,7 @@ from vidllm.rooms.storage import write_beside, writing
 Color = tuple[int, int, int]
 _GAP = 6
 _NEAR = 0.05
+_PLAN_FONT = 12
 _SEEN_PIXELS = 50
 """In one frame; boxes of what shows less are not drawn."""
 _EDGES = [(a, a | bit) for bit in (1, 2, 4) for a in range(8) if not a & bit]
@@ -136,11 +137,13 @@ def draw_plan(scene: StoredScene, *, pixels_per_metre: int = 120) -> Image.Image
         draw.polygon(on_paper(footprint), fill=tuple(170 + c // 3 for c in color), outline=color)
         if record["has_front"]:
             draw.line(on_paper(footprint[2:4]), fill=color, width=4)
-    for record in records:
-        place = on_paper(np.array([record["box_in_building"][:2]]))[0]
+    labels: list[tuple[float, float, float, float]] = []
+    for record in sorted(records, key=lambda item: -item["box_in_building"][1]):
+        x, y = on_paper(np.array([record["box_in_building"][:2]]))[0]
         text = f"{record['category']} {record['id']}"
         seen = record["max_visible_pixels"] >= _SEEN_PIXELS
-        _label(draw, place, text, (20, 20, 20) if seen else (160, 160, 160), size=12)
+        y = _free_line(draw, (x, y), text, labels)
+        _label(draw, (x, y), text, (20, 20, 20) if seen else (160, 160, 160), size=_PLAN_FONT)
     draw.line(on_paper(centers), fill=(220, 60, 40), width=2)
     heading = centers[0] + 0.4 * scene.path.camera_to_world[0, :2, 2]
     draw.line(on_paper(np.stack([centers[0], heading])), fill=(220, 60, 40), width=5)
@@ -185,6 +188,23 @@ def _project_edge(
         end = start + (end - start) * (start[2] - _NEAR) / (start[2] - end[2])
     points = (intrinsics @ (point / point[2]) for point in (start, end))
     return [(float(point[0]), float(point[1])) for point in points]
+
+
+def _free_line(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[float, float],
+    text: str,
+    taken: list[tuple[float, float, float, float]],
+) -> float:
+    """Where below ``place`` the text covers no other, which it then joins."""
+    box = draw.textbbox(place, text, font=_font(_PLAN_FONT), anchor="mm")
+    down = 0.0
+    for left, top, right, bottom in sorted(taken, key=lambda item: item[1]):
+        apart = right < box[0] or left > box[2] or bottom < box[1] + down or top > box[3] + down
+        if not apart:
+            down = bottom - box[1] + 2
+    taken.append((box[0], box[1] + down, box[2], box[3] + down))
+    return place[1] + down
 
 
 def _label(

@@ -111,6 +111,15 @@ class RoomsReference:
         return cases, check_language(scene.observed, language)
 
 
+def prepare_furniture() -> None:
+    """Packs the furniture on first use, once, before processes ask for it.
+
+    Raises:
+        VidLLMError: It is not installed.
+    """
+    FurnitureLibrary.open()
+
+
 def open_rooms_studio(settings: Settings) -> RoomsStudio:
     """For `vidllm.rooms.generate.generate`."""
     return RoomsStudio(settings)

@@ -28,7 +28,7 @@ from vidllm.rooms.furniture.sh3f import MEND, Piece, by_archive, read_libraries
 from vidllm.rooms.world import Mesh, Part, Support
 from vidllm.types import VidLLMError
 
-_FORMAT = 2
+_FORMAT = 4
 """Raise it whenever preparation or the format changes."""
 _CATALOGUE = Path(__file__).with_name("models.csv")
 _JPEG_QUALITY = 82

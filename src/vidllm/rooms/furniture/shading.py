@@ -6,8 +6,8 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 _DIRECTIONS = 26
-_CELLS = 72
-_SHARP = 0.002
+_SAMPLES_PER_CELL = 9
+_SHARP = 0.1
 _DOUBT = 0.7
 """Backs must show more than fronts by this much before a piece is turned."""
 
@@ -100,7 +100,7 @@ def visibility(
     normals: Float64[np.ndarray, "N 3"],
     *,
     below: bool = False,
-    tolerance: float = 0.02,
+    tolerance: float = 1.0,
 ) -> tuple[Float64[np.ndarray, "N"], Float64[np.ndarray, "N"]]:
     """How much of each surface point shows from outside, on its front and on its back.
 
@@ -111,24 +111,24 @@ def visibility(
         points: on the surface, evenly spread.
         normals: of unit length.
         below: look from below the horizon, too.
-        tolerance: how much nearer something must be to hide a point, of the points' extent; thin
-            sheets show their far side through it.
+        tolerance: how much nearer something must be to hide a point, in cells of the maps, which
+            shrink with the number of points; thin sheets show their far side through it.
 
     Returns:
         front, back: sums over directions of the projected visible area per area.
     """
-    span = np.ptp(points, axis=0)
-    margin = tolerance * np.linalg.norm(span) + 1e-6
+    cells = int(np.clip(np.sqrt(len(points) / _SAMPLES_PER_CELL), 10, 100))
+    margin = tolerance * np.linalg.norm(np.ptp(points, axis=0)) / cells + 1e-6
     front, back = np.zeros(len(points)), np.zeros(len(points))
     for direction in _directions(below):
         side = unit(np.cross(direction, [0.3, 0.2, 1.0]))
         upward = np.cross(side, direction)
         across, along = points @ side, points @ upward
-        scale = (_CELLS - 1) / (max(np.ptp(across), np.ptp(along)) + 1e-9)
+        scale = (cells - 1) / (max(np.ptp(across), np.ptp(along)) + 1e-9)
         column = ((across - across.min()) * scale).astype(int)
-        index = column * _CELLS + ((along - along.min()) * scale).astype(int)
+        index = column * cells + ((along - along.min()) * scale).astype(int)
         height = points @ direction
-        top = np.full(_CELLS * _CELLS, -np.inf)
+        top = np.full(cells * cells, -np.inf)
         np.maximum.at(top, index, height)
         depth = top[index] - height
         facing = normals @ direction
@@ -152,7 +152,7 @@ def turned_outwards(
     rng: np.random.Generator,
 ) -> Int64[np.ndarray, "F 3"]:
     """Faces rewound, piece by connected piece, where more of their backs shows than fronts."""
-    count = int(np.clip(4 * len(faces), 4000, 40000))
+    count = int(np.clip(4 * len(faces), 12_000, 40_000))
     points, face, _ = sample_surface(positions, faces, count, rng)
     normals = unit(face_cross(positions, faces))[face]
     front, back = visibility(points, normals, below=True, tolerance=_SHARP)
@@ -165,15 +165,16 @@ def turned_outwards(
 
 
 def _pieces(faces: np.ndarray) -> np.ndarray:
-    """Component of every face; faces hang together by shared edges of the same winding."""
+    """Component of every face; two hang together by an edge of theirs alone, of one winding."""
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     owner = np.tile(np.arange(len(faces)), 3)
     width = faces.max() + 1
     forward = edges[:, 0] * width + edges[:, 1]
     backward = edges[:, 1] * width + edges[:, 0]
-    order = np.argsort(forward)
-    found = np.searchsorted(forward[order], backward).clip(0, len(order) - 1)
-    match = forward[order][found] == backward
-    first, second = owner[match], owner[order][found][match]
+    values, once, counts = np.unique(forward, return_index=True, return_counts=True)
+    found = np.searchsorted(values, backward).clip(0, len(values) - 1)
+    alone = counts[np.searchsorted(values, forward)] == 1
+    match = (values[found] == backward) & (counts[found] == 1) & alone
+    first, second = owner[match], owner[once[found]][match]
     graph = coo_matrix((np.ones(len(first)), (first, second)), shape=(len(faces), len(faces)))
     return connected_components(graph, directed=False)[1]

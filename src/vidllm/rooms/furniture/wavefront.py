@@ -37,7 +37,8 @@ class ObjMesh:
     """Each belongs to some face."""
     texture_coordinates: Float64[np.ndarray, "T 2"]
     faces: Int64[np.ndarray, "F 3"]
-    """Wound so that the file's own normals, where it has them, point out."""
+    """Wound so that the file's own normals, where it has them, point out; of triangles that are
+    given from both sides, the first."""
     texture_faces: Int64[np.ndarray, "F 3"]
     """Indices into ``texture_coordinates``; -1 where a corner has none."""
     material_of_face: Int64[np.ndarray, "F"]
@@ -115,6 +116,9 @@ def _assembled(rows: dict, corners: np.ndarray, material_of_face: np.ndarray, ma
         turned = (np.einsum("fc,fc->f", cross, normals) < 0) & (normal_faces >= 0).all(1)
         faces[turned] = faces[turned][:, ::-1]
         texture_faces[turned] = texture_faces[turned][:, ::-1]
+    _, place = np.unique(positions, axis=0, return_inverse=True)
+    _, first = np.unique(np.sort(place.reshape(-1)[faces], axis=1), axis=0, return_index=True)
+    solid &= np.isin(np.arange(len(faces)), first)
     used, faces = np.unique(faces[solid], return_inverse=True)
     return ObjMesh(
         positions=positions[used],

@@ -15,7 +15,7 @@ from vidllm.rooms.language.descriptions import (
 )
 from vidllm.rooms.language.drafting import Context, Draft, yes_or_no
 from vidllm.rooms.language.phrasing import fill, many, noun_phrase, one, the
-from vidllm.rooms.language.search import facts
+from vidllm.rooms.language.search import all_facts, facts
 from vidllm.rooms.language.view import Thing
 
 EXISTENCE = (
@@ -54,13 +54,6 @@ COUNT = (
     "What is the number of {many} in the room?",
     "How many {many} does this room have?",
     "Count the {many} in the room.",
-)
-COUNT_PLACED = (
-    "How many {many} are there?",
-    "How many {many} can you see?",
-    "How many {many} do you count?",
-    "What is the number of {many}?",
-    "Can you count the {many}?",
 )
 COUNT_ON = (
     "How many {nouns} are {where}?",
@@ -138,12 +131,7 @@ def placed_existence(context: Context) -> Draft | None:
 
 def _misplaced(context: Context, thing: Thing, kind: str) -> Description | None:
     """Its category in a relation that holds for none of them, to an anchor of the same relation."""
-    fitting = [
-        fact.anchors
-        for other in context.view.seen
-        for fact in facts(context.view, other)
-        if fact.kind == kind
-    ]
+    fitting = [fact.anchors for _, fact in all_facts(context.view) if fact.kind == kind]
     for anchors in context.shuffled(dict.fromkeys(fitting))[:4]:
         wrong = Description(thing.name, (Condition(kind, anchors=anchors),))
         if targets(context.view, wrong) == () and anchors[0].name != thing.name:
@@ -207,43 +195,45 @@ def material(context: Context) -> Draft | None:
 
 
 def count_options(context: Context) -> dict[int, list[Description]]:
-    """Countable descriptions by how many things they fit."""
+    """Descriptions of things that can be counted, by how many they fit."""
     view = context.view
+    if "count options" in view.memory:
+        return view.memory["count options"]
     options: dict[int, list[Description]] = {}
-    for name in context.present_names():
-        if not view.fully_known(name):
-            continue
+    for name in filter(view.fully_known, context.present_names()):
         plain = Description(name)
         group = targets(view, plain) or ()
-        tried = [plain]
+        places = [fact for thing in group for fact in facts(view, thing) if fact.kind == "on"]
+        tried = [plain, *(plain.but(fact) for fact in dict.fromkeys(places))]
         if len(group) > 1:
             colors = dict.fromkeys(thing.colors[0] for thing in group if thing.colors)
             tried += [plain.but(Condition("color", word)) for word in colors]
-        places = [fact for thing in group for fact in facts(view, thing) if fact.kind == "on"]
-        tried += [plain.but(fact) for fact in dict.fromkeys(places)]
         for description in tried:
             found = targets(view, description)
             if found:
                 options.setdefault(len(found), []).append(description)
-    absent = context.absent_name()
-    if absent:
-        options.setdefault(0, []).append(Description(absent))
-    if options.keys() - {0}:
-        wrong = context.wrong_color(
-            context.choose(context.choose([v for k, v in options.items() if k]))
-        )
-        if wrong is not None and sum(c.kind == "color" for c in wrong.conditions) == 1:
-            options.setdefault(0, []).append(wrong)
+    view.memory["count options"] = options
     return options
+
+
+def _uncountable(context: Context) -> Description | None:
+    """Something that is not there: by its name, or in a colour that none of its kind has."""
+    absent = context.absent_name()
+    present = [name for name in context.present_names() if context.view.fully_known(name)]
+    if present and (absent is None or context.rng.random() < 0.4):
+        return context.wrong_color(Description(context.choose(present)))
+    return Description(absent) if absent else None
 
 
 def count(context: Context) -> Draft | None:
     """How many there are; the wanted number is drawn first."""
     wanted = context.wanted_count(context.settings.count_targets)
     options = count_options(context).get(wanted)
-    if not options:
+    description = context.choose(options) if options else None
+    if wanted == 0:
+        description = _uncountable(context)
+    if description is None:
         return None
-    description = context.choose(options)
     where = next((c for c in description.conditions if c.kind == "on"), None)
     rng = context.rng
     if where is not None:
@@ -252,11 +242,10 @@ def count(context: Context) -> Draft | None:
         question = fill(rng, COUNT_ON, nouns=nouns, where=place)
     else:
         question = fill(rng, COUNT, many=many(description, rng))
-    answers = (str(wanted), vocabulary.number(wanted))
     return Draft(
         question_type="count",
         question=question,
-        answers=tuple(dict.fromkeys(answers)),
+        answers=tuple(dict.fromkeys((str(wanted), vocabulary.number(wanted)))),
         things=targets(context.view, description) or (),
         program={"ask": "count", "of": description.to_record()},
     )

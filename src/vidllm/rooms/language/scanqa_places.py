@@ -5,7 +5,7 @@ from vidllm.rooms.language.descriptions import the as only
 from vidllm.rooms.language.drafting import Context, Draft, names_of, yes_or_no
 from vidllm.rooms.language.phrasing import condition_phrase, fill, the
 from vidllm.rooms.language.scanqa import IS_PLACED
-from vidllm.rooms.language.search import facts
+from vidllm.rooms.language.search import all_facts, facts
 from vidllm.rooms.language.view import Thing, View
 
 WHERE = (
@@ -90,11 +90,12 @@ class _Fixed:
 
 def what(context: Context, kind: str) -> Draft | None:
     """What is on, under, above, below or next to something."""
-    anchor = context.choose(context.view.seen)
-    description = context.refer_by_looks(anchor)
-    if description is None:
-        return None
     view = context.view
+    anchors = dict.fromkeys(f.anchors[0] for _, f in all_facts(view) if f.kind == kind)
+    if not anchors:
+        return None
+    anchor = only(view, context.choose(list(anchors)))
+    description = context.refer_by_looks(anchor)
     found = fitting(view, lambda thing: related(view, kind, thing, anchor), {anchor})
     if not found or len({thing.category for thing in found}) > 3:
         return None
@@ -124,15 +125,10 @@ def fitting(view: View, relation, excluded: set[Thing]) -> list[Thing] | None:
 def what_between(context: Context) -> Draft | None:
     """What is between two things."""
     view = context.view
-    placed = [
-        (fact, thing)
-        for thing in view.seen
-        for fact in facts(view, thing)
-        if fact.kind == "between"
-    ]
+    placed = [fact for _, fact in all_facts(view) if fact.kind == "between"]
     if not placed:
         return None
-    fact, _ = context.choose(placed)
+    fact = context.choose(placed)
     first, second = (only(view, anchor) for anchor in fact.anchors)
     found = fitting(
         view, lambda thing: related(view, "between", thing, first, second), {first, second}
@@ -159,7 +155,7 @@ def is_placed(context: Context) -> Draft | None:
     thing = context.choose(view.seen)
     description = context.refer_by_looks(thing)
     own = facts(view, thing)
-    others = [fact for other in view.seen if other is not thing for fact in facts(view, other)]
+    others = [fact for other, fact in all_facts(view) if other is not thing]
     wrong = [fact for fact in dict.fromkeys(others) if holds(view, thing, fact) is False]
     own, wrong = (
         [fact for fact in found if all(anchor.name != thing.name for anchor in fact.anchors)]

@@ -30,6 +30,13 @@ def facts(view: View, thing: Thing) -> list[Condition]:
     return view.memory[key]
 
 
+def all_facts(view: View) -> list[tuple[Thing, Condition]]:
+    """The facts of every seen thing."""
+    if "all facts" not in view.memory:
+        view.memory["all facts"] = [(thing, f) for thing in view.seen for f in facts(view, thing)]
+    return view.memory["all facts"]
+
+
 def _facts(view: View, thing: Thing) -> Iterator[Condition]:
     for kind in PLACES:
         if holds(view, thing, Condition(kind)):

@@ -18,7 +18,7 @@ high chair: stool
 bean bag: chair, armchair, ottoman, pouf
 stool: chair, seat, ottoman, pouf, footstool, side table, end table
 bench: chair, sofa, couch, table, seat, stool, coffee table
-sofa: armchair, bench, bed
+sofa: armchair, bench
 ottoman: stool, seat, chair, bean bag, coffee table
 desk: table, dining table, dressing table, computer desk
 dressing table: desk, dresser
@@ -175,7 +175,7 @@ _IRREGULAR = {"shelf": "shelves", "bookshelf": "bookshelves", "knife": "knives",
 
 def spoken(name: str) -> str:
     """The name as it is written in a sentence (``tv`` -> ``TV``)."""
-    return re.sub(r"\b(tv|pc|led)\b", lambda match: match.group().upper(), name)
+    return re.sub(r"\b(tv|pc|led)(?=s?\b)", lambda match: match.group().upper(), name)
 
 
 def article(text: str) -> str:

@@ -15,7 +15,7 @@ from vidllm.rooms.world import Mesh
 
 _CELL = 0.025
 _SAMPLES_PER_CELL = 4
-_PROBES = 7
+_PROBES = 11
 """Along each side of a footprint."""
 
 
@@ -29,15 +29,15 @@ class HeightMap:
 
     @classmethod
     def of(cls, mesh: Mesh) -> "HeightMap":
-        """Sample the triangles that face up, evenly over the area they cover."""
+        """Sample all triangles but upright ones, evenly over the floor area they cover."""
         vertices = mesh.vertices.astype(np.float64)
         half = np.abs(vertices[:, :2]).max(axis=0)
         shape = np.maximum(np.ceil(2 * half / _CELL).astype(int), 1)
         corners = vertices[mesh.faces]  # [F, 3, 3]
         normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         length = np.linalg.norm(normal, axis=1)
-        level = np.abs(normal[:, 2]) > 0.8 * np.maximum(length, 1e-12)
-        corners, area = corners[level], np.abs(normal[level, 2]) / 2
+        seen = np.abs(normal[:, 2]) > 0.02 * np.maximum(length, 1e-12)
+        corners, area = corners[seen], np.abs(normal[seen, 2]) / 2
         heights = np.full(shape, -np.inf)
         if not area.sum():
             return cls(half=half, heights=heights)

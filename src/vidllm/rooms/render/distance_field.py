@@ -51,7 +51,7 @@ def distance_field(scene: PackedScene, rng: np.random.Generator) -> DistanceFiel
     index = np.minimum(((points - origin) / cell).astype(int), shape - 1)
     flat = np.ravel_multi_index(tuple(index.T), tuple(shape))
     occupied, slot = np.unique(flat, return_inverse=True)
-    count = np.bincount(slot)[:, None]
+    count = np.bincount(slot)[:, None].astype(np.float32)
     mean_point = _sums(slot, points) / count
     mean_normal = _sums(slot, normals) / count
     empty = np.ones(shape.prod(), bool)

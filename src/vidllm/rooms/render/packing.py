@@ -5,7 +5,7 @@ projects. A vertex shared by several parts is repeated, as each vertex names its
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
@@ -22,6 +22,7 @@ VERTEX = np.dtype([("position", "3f4"), ("normal", "3f4"), ("texture", "2f4"), (
 _WINDOW_WORDS = ("window", "skylight")
 
 
+@runtime_checkable
 class MeshSource(Protocol):
     """What the renderer needs of a furniture library."""
 

@@ -26,7 +26,7 @@ class _Sketch:
         self.height = np.zeros((SIZE, SIZE))
         self.rows, self.columns = np.mgrid[0:SIZE, 0:SIZE] / SIZE
 
-    def noise(self, exponent: float, stretch: float = 1.0, low: float = 1.0) -> np.ndarray:
+    def noise(self, exponent: float | int, stretch: float | int = 1, low: int = 1) -> np.ndarray:
         """Periodic noise of unit deviation with a power-law spectrum.
 
         Args:
@@ -44,9 +44,9 @@ class _Sketch:
 
     def cells(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Distance to the nearest and second nearest of random points, in mean cell widths."""
-        from scipy.spatial import cKDTree
+        from scipy.spatial import KDTree
 
-        tree = cKDTree(self.rng.random((count, 2)), boxsize=1.0)
+        tree = KDTree(self.rng.random((count, 2)), boxsize=1.0)
         points = np.stack([self.rows, self.columns], axis=-1).reshape(-1, 2)
         distance = tree.query(points, k=2)[0].reshape(SIZE, SIZE, 2) * np.sqrt(count)
         return distance[..., 0], distance[..., 1]
@@ -197,11 +197,11 @@ def _tiles(sketch: _Sketch, rows: int, columns: int, offset: float) -> None:
 
 
 def _hexagons(sketch: _Sketch, count: int) -> None:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     row, column = np.mgrid[0 : 2 * count, 0 : 2 * count]
     centres = np.stack([(row + 0.5) / (2 * count), (column + row % 2 / 2 + 0.25) / (2 * count)], -1)
-    tree = cKDTree(centres.reshape(-1, 2) % 1, boxsize=1.0)
+    tree = KDTree(centres.reshape(-1, 2) % 1, boxsize=1.0)
     points = np.stack([sketch.rows, sketch.columns], axis=-1).reshape(-1, 2)
     distance, index = tree.query(points, k=2)
     gap = (distance[:, 1] - distance[:, 0]).reshape(SIZE, SIZE) * SIZE / 2

@@ -7,7 +7,6 @@ a moment. Everything random is drawn from the seed in `Photography`, frame by fr
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -58,7 +57,7 @@ class Photography:
     seed: int = 0
 
     @classmethod
-    def sample(cls, rng: np.random.Generator) -> Self:
+    def sample(cls, rng: np.random.Generator) -> "Photography":
         """A plausible camera and operator, different for every clip."""
         noise = float(rng.gamma(1.2, 0.006))
         warmth = rng.normal(0, 0.06)

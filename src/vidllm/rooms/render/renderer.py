@@ -7,7 +7,7 @@ blended over the colour, and count as the surface in depth, ids and normals.
 Images are drawn top row first, so nothing is flipped afterwards.
 """
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -53,7 +53,7 @@ class Renderer:
         self._scene: SceneBuffers | None = None
         self._closed = False
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Renderer":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,6 +1,6 @@
 """One world on the graphics card: triangles, tables, textures, shadows."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -19,6 +19,7 @@ TILE = 512
 ATLAS = (6, 4)
 """Columns and rows of shadow views."""
 _GLOW = 1.6
+_Item = TypeVar("_Item")
 _SEED_STREAM = 30107
 
 
@@ -79,7 +80,7 @@ class SceneBuffers:
         if stop > start:
             array.render(vertices=stop - start, first=start)
 
-    def _own(self, item: object) -> object:
+    def _own(self, item: _Item) -> _Item:
         self._owned.append(item)
         return item
 
@@ -93,7 +94,7 @@ class SceneBuffers:
 
     def _array(self, context, program) -> "moderngl.VertexArray":
         names, formats = [], []
-        for field_name in VERTEX.names:
+        for field_name in VERTEX.names or ():
             kind = VERTEX[field_name]
             size = int(np.prod(kind.shape or (1,)))
             used = f"in_{field_name}" in program

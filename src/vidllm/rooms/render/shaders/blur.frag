@@ -26,7 +26,9 @@ void main() {
     }
     vec2 texel = 1.0 / vec2(textureSize(color_map, 0));
     vec3 sum = vec3(0.0);
-    for (int tap = 0; tap < 9; ++tap)
-        sum += textureLod(color_map, (gl_FragCoord.xy + motion * (float(tap) / 8.0 - 0.5)) * texel, 0.0).rgb;
+    for (int tap = 0; tap < 9; ++tap) {
+        vec2 place = gl_FragCoord.xy + motion * (float(tap) / 8.0 - 0.5);
+        sum += textureLod(color_map, place * texel, 0.0).rgb;
+    }
     out_color = vec4(sum / 9.0, 1.0);
 }

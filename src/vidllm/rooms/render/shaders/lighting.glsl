@@ -131,7 +131,8 @@ Shine direct(vec3 position, vec3 flat_normal, vec3 normal, vec3 to_eye, float ro
         vec3 arriving = sun_color * inside * max(facing, 0.0)
             * lit(int(beam_view[i].x), start, 1.5, 0.02 / beam_view[i].y, 4);
         shine.diffuse += arriving;
-        shine.specular += arriving * highlight(normal, normalize(to_eye - sun_direction), roughness);
+        vec3 half_way = normalize(to_eye - sun_direction);
+        shine.specular += arriving * highlight(normal, half_way, roughness);
     }
     return shine;
 }

@@ -45,8 +45,9 @@ vec3 outdoors(vec3 from, vec3 direction) {
     float eaves = 5.0 + 9.0 * fract(chance * 17.0);
     vec2 cell = vec2(fract(turn / 2.4), fract(height / 2.9));
     vec2 pane = step(vec2(0.28, 0.3), cell) * step(cell, vec2(0.72, 0.78));
-    vec3 front = sky_horizon * mix(vec3(0.55, 0.36, 0.28), vec3(0.62, 0.6, 0.55), fract(chance * 7.0));
-    front = mix(front * (0.9 + noise(vec2(turn, height) * 0.1, 1.0)), sky_zenith * 0.12, pane.x * pane.y);
+    vec3 paint = mix(vec3(0.55, 0.36, 0.28), vec3(0.62, 0.6, 0.55), fract(chance * 7.0));
+    vec3 front = sky_horizon * paint * (0.9 + noise(vec2(turn, height) * 0.1, 1.0));
+    front = mix(front, sky_zenith * 0.12, pane.x * pane.y);
 
     vec3 color = height < outline ? trees : sky;
     if (house && height < eaves) color = front;
