@@ -10,7 +10,7 @@ from vidllm.rooms.layout import ROOM_TYPES, build_world
 from vidllm.rooms.layout.free_space import CELL, free_space
 from vidllm.types import UsageError
 
-SEEDS = range(80)
+SEEDS = range(200)
 FIXED = {"door", "window"}
 
 

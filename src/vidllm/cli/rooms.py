@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -224,7 +224,7 @@ def _cores() -> int:
 
 
 @contextmanager
-def _progress(unit: str, total: int | None) -> Iterator[tuple[Progress, TaskID]]:
+def _progress(unit: str, total: int | None) -> Generator[tuple[Progress, TaskID]]:
     """A bar on stderr with the time that is left."""
     columns = (
         TextColumn("{task.description}"),

@@ -16,7 +16,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -165,11 +165,7 @@ def generate(
         UsageError: A number is out of range, or the directory holds something else.
         VidLLMError: No scene can be made (disk full, no renderer, no furniture).
     """
-    _check_counts(
-        scenes=scenes,
-        workers=workers,
-        scenes_per_shard=1 if scenes_per_shard is None else scenes_per_shard,
-    )
+    _check_counts({"scenes": scenes, "workers": workers, "scenes per shard": scenes_per_shard})
     directory, start = Path(directory), perf_counter()
     with _locked(directory):
         versions = {name: version(name) for name in ("vidllm", "numpy", "av", "pillow")}
@@ -196,10 +192,10 @@ def generate(
     )
 
 
-def _check_counts(**counts: int) -> None:
+def _check_counts(counts: Mapping[str, int | None]) -> None:
     for name, value in counts.items():
-        if value < 1:
-            raise UsageError(f"{name.replace('_', ' ')} must be at least 1, got {value}")
+        if value is not None and value < 1:
+            raise UsageError(f"{name} must be at least 1, got {value}")
 
 
 def make_scene(directory: Path, settings: Settings, number: int, studio: Studio) -> Path:
@@ -331,7 +327,7 @@ def _innermost(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def _locked(directory: Path) -> Generator[None]:
     """One run at a time in a directory."""
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
