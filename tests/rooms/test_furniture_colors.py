@@ -61,7 +61,7 @@ def test_shades_of_one_name_add_up():
 
 
 def test_a_color_between_two_names_is_not_clear():
-    assert clearly_named((1, 0, 0))
+    assert clearly_named((1.0, 0.0, 0.0))
     assert not clearly_named(from_hex("e08c1e"))
 
 
@@ -77,10 +77,10 @@ def surface(share: float, **more) -> Surface:
 
 
 def test_the_words_follow_the_look_not_the_model():
-    parts = [surface(0.8, color=(1, 0, 0)), surface(0.2, color=(0, 0, 0))]
+    parts = [surface(0.8, color=(1.0, 0.0, 0.0)), surface(0.2, color=(0.0, 0.0, 0.0))]
     looks = (
         Look(material="wood", color=from_hex("5c3317")),
-        Look(material="metal", color=(0, 0, 0)),
+        Look(material="metal", color=(0.0, 0.0, 0.0)),
     )
     assert described(parts, looks, "plastic") == (("brown",), "wooden")
 
@@ -88,7 +88,10 @@ def test_the_words_follow_the_look_not_the_model():
 def test_a_kept_image_is_named_by_its_tinted_pixels():
     palette = ((0.7, (1.0, 1.0, 1.0)), (0.3, (0.0, 0.0, 0.0)))
     part = Surface(name="cloth", color=(0.7, 0.7, 0.7), palette=palette, has_image=True)
-    kept, tinted = Look(material="image", color=(1, 1, 1)), Look(material="image", color=(1, 0, 0))
+    kept, tinted = (
+        Look(material="image", color=(1.0, 1.0, 1.0)),
+        Look(material="image", color=(1.0, 0.0, 0.0)),
+    )
     assert described([part], (kept,), "fabric") == (("white", "black"), "fabric")
     assert described([part], (tinted,), "") == (("red", "black"), "")
 

@@ -1,6 +1,7 @@
 """Reading libraries, preparing models and packing them, on a library written for the purpose."""
 
 import re
+import sys
 import zipfile
 from pathlib import Path
 
@@ -174,6 +175,13 @@ def test_a_sphere_is_simplified_within_tolerance():
     assert 500 < len(faces) <= 2000
     radius = np.linalg.norm(positions[faces].mean(1), axis=1)
     assert np.abs(radius - 1).max() < 0.02
+
+
+def test_a_missing_simplifier_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fast_simplification", None)
+    sphere = trimesh.creation.icosphere(subdivisions=3)
+    with pytest.raises(VidLLMError, match="make setup-rooms"):
+        simplify(np.array(sphere.vertices), np.array(sphere.faces), target=100, tolerance=0.01)
 
 
 def test_texture_of_a_plane_is_carried_over_exactly():

@@ -173,6 +173,19 @@ def open_deadly_studio(settings):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_concerns_every_scene_ends_the_run(tmp_path, workers):
+    with pytest.raises(VidLLMError, match=r"^no OpenGL: install it$"):
+        generate(
+            tmp_path / "d", Settings(), scenes=4, workers=workers, open_studio=open_blind_studio
+        )
+    assert Archive(tmp_path / "d").scene_ids == []
+
+
+def open_blind_studio(settings):
+    raise VidLLMError("no OpenGL: install it")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

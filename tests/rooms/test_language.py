@@ -237,6 +237,13 @@ def test_majority_scores_of_known_answers():
     assert scores["object_rel_direction_easy, by words"] == 0.75
     assert scores["object_size_estimation"] == pytest.approx(2 / 3)
     assert scores["color"] == pytest.approx(2 / 3)
+    counts = [
+        {"question_type": "object_counting", "ground_truth": number, "options": None}
+        for number in ("2", "2", "3", "9")
+    ]
+    scores = majority_scores(counts)
+    assert scores["object_counting"] == 0.5
+    assert scores["object_counting, relative"] == pytest.approx(0.6)  # two: 1 + 1 + 0.4 + 0
 
 
 def test_same_seed_same_words(corpus):
@@ -302,6 +309,21 @@ def test_spatial_questions_are_worded_as_in_the_real_file(shared_data):
     assert total.keys() == _PARSED.keys()
     for kind, number in total.items():
         assert fitting[kind] >= (0.7 if kind == "route_planning" else 0.95) * number, kind
+
+
+def test_everything_spoken_of_is_listed(corpus):
+    for scene, language in corpus[:25]:
+        seen_enough = {item.instance_id for item in scene.objects if item.visible_share >= 0.3}
+        for task in TASKS:
+            for row in getattr(language, task):
+                involved = set(row["rooms"]["involved_ids"])
+                assert involved <= seen_enough
+                assert involved >= set(row.get("object_ids", ()))
+        for row in language.situated_qa:
+            assert len(row["rooms"]["involved_ids"]) >= 1
+        for row in language.qa:
+            if row["rooms"]["question_type"] == "closer":
+                assert len(row["rooms"]["involved_ids"]) >= 3
 
 
 def test_rows_are_plain(corpus):

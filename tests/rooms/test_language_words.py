@@ -283,10 +283,11 @@ def test_articles_and_plurals(name, with_article, several):
     assert vocabulary.plural(name) == several
 
 
-def test_names_without_article_are_told_apart():
+def test_unusable_names_are_told_apart():
     for name in ("bed", "chest of drawers", "pair of shoes", "glass"):
-        assert vocabulary.takes_article(name)
-    assert not any(vocabulary.takes_article(name) for name in ("blinds", "shoes", "window blinds"))
+        assert vocabulary.is_usable(name)
+    for name in ("blinds", "shoes", "window blinds", "white board"):
+        assert not vocabulary.is_usable(name)
 
 
 def test_phrases():

@@ -139,7 +139,7 @@ def test_looks_decide_on_colour(renderer, library, world):
         means = []
         for color in ((0.8, 0.1, 0.1), (0.1, 0.1, 0.8)):
             table = placed(
-                10, "table", (1.2, 0.7, 0.72), (1.5, 3.0, 0), 0.4, *(Look(color=color),) * 2
+                10, "table", (1.2, 0.7, 0.72), (1.5, 3.0, 0.0), 0.4, *(Look(color=color),) * 2
             )
             renderer.load(replace(world, instances=(table, *world.instances[1:])), library)
             means.append(shade_at(renderer.render(POSES[1], INTRINSICS), 10))
@@ -179,7 +179,9 @@ def test_glass_lets_see_what_is_behind_but_counts_as_surface(renderer, library, 
     assert clear.instance_ids[centre] == 14
     assert clear.depth[centre] == pytest.approx(1.79, abs=0.02)
     try:
-        red = placed(16, "cabinet", (1.0, 0.2, 1.5), (2.4, 3.4, 0.0), 0, Look(color=(0.9, 0, 0)))
+        red = placed(
+            16, "cabinet", (1.0, 0.2, 1.5), (2.4, 3.4, 0.0), 0.0, Look(color=(0.9, 0.0, 0.0))
+        )
         renderer.load(replace(world, instances=(*world.instances, red)), library)
         tinted = renderer.render(pose, INTRINSICS)
         assert tinted.instance_ids[centre] == 14

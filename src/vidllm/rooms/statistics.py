@@ -13,7 +13,7 @@ from vidllm.rooms.language.statistics import majority_scores
 from vidllm.rooms.preview import color_of, save_png
 
 _QUESTIONS = ("qa", "situated_qa", "vsi")
-_BAR, _NAMES, _LENGTH = 18, 210, 420
+_BAR, _NAMES, _LENGTH = 18, 260, 420
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,10 @@ are welded more coarsely first.
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from vidllm.rooms.furniture.shading import face_cross, sample_surface, unit
+from vidllm.types import VidLLMError
 
 _AGGRESSIVENESS = 5
 _ATTEMPTS = ((1.0, 0.02), (1.0, 0.5), (1.5, 0.5), (2.0, 1.0), (3.0, 1.0))
@@ -73,8 +74,13 @@ def simplify(
 
 
 def _collapsed(positions: np.ndarray, faces: np.ndarray, aim: int):
-    import fast_simplification
-
+    try:
+        import fast_simplification
+    except ImportError as error:
+        raise VidLLMError(
+            "packing furniture needs the Python package fast-simplification: "
+            "run `make setup-rooms` or `pip install fast-simplification`"
+        ) from error
     if len(faces) <= max(aim, 4):
         return positions, faces
     low = positions.min(0)
@@ -94,7 +100,7 @@ def _alike(positions, faces, other_positions, other_faces, tolerance: float, rng
     spacing = np.sqrt(np.linalg.norm(face_cross(positions, faces), axis=1).sum() / len(one))
     limit = tolerance + spacing
     return all(
-        (cKDTree(target).query(source[::8], distance_upper_bound=limit)[0] > limit).mean()
+        (KDTree(target).query(source[::8], distance_upper_bound=limit)[0] > limit).mean()
         < _WORST_SHARE
         for source, target in ((one, other), (other, one))
     )
@@ -111,7 +117,7 @@ def texture_carried_over(
     rng = np.random.default_rng(0)
     points, face, _ = sample_surface(positions, faces, 10 * _SAMPLES, rng)
     corners = new_positions[new_faces]  # [G, 3, 3]
-    _, near = cKDTree(points).query(corners.mean(1), k=4)
+    _, near = KDTree(points).query(corners.mean(1), k=4)
     normals, new_normals = (
         unit(face_cross(positions, faces)),
         unit(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])),

@@ -106,7 +106,7 @@ def descriptions(context: Context) -> list[dict]:
 
 def _paragraph(context: Context) -> dict | None:
     rng, view = context.rng, context.view
-    sentences, statements = [], []
+    sentences, statements, involved = [], [], []
     room = vocabulary.ROOM_NAMES.get(view.scene.room_type, "room")
     sentences.append(choose(rng, ROOM).format(room=vocabulary.indefinite(room)))
     for name in context.shuffled(context.present_names())[:6]:
@@ -117,6 +117,7 @@ def _paragraph(context: Context) -> dict | None:
             pattern = choose(rng, SEVERAL)
             text = pattern.format(count=count, Count=count.capitalize(), many=many)
             statements.append({"count": len(group), "of": Description(name).to_record()})
+            involved += [thing.id for thing in group]
         else:
             thing = context.choose([thing for thing in view.seen if thing.name == name])
             said = _placed(context, thing)
@@ -125,13 +126,18 @@ def _paragraph(context: Context) -> dict | None:
             text, conditions = said
             record = Description(thing.name, conditions).to_record()
             statements.append({"exists": record, "object_id": thing.id})
+            involved.append(thing.id)
         sentences.append(vocabulary.sentence(text))
     if len(statements) < 2:
         return None
     return {
         "scene_id": view.scene.scene_id,
         "description": " ".join(sentences),
-        "rooms": {"room_type": view.scene.room_type, "statements": statements},
+        "rooms": {
+            "room_type": view.scene.room_type,
+            "object_ids": involved,
+            "statements": statements,
+        },
     }
 
 

@@ -59,6 +59,21 @@ class Description:
         """``{name, conditions}``."""
         return {"name": self.name, "conditions": [c.to_record() for c in self.conditions]}
 
+    @classmethod
+    def from_record(cls, record: dict) -> "Description":
+        """The inverse of `to_record`."""
+        return cls(
+            record["name"],
+            tuple(
+                Condition(
+                    condition["kind"],
+                    condition.get("word", ""),
+                    tuple(cls.from_record(anchor) for anchor in condition.get("anchors", ())),
+                )
+                for condition in record["conditions"]
+            ),
+        )
+
     def but(self, *conditions: Condition) -> "Description":
         """The same with more said."""
         return Description(self.name, self.conditions + conditions)
@@ -85,9 +100,16 @@ def has_color(thing: Thing, word: str) -> Truth:
 
 
 def has_material(thing: Thing, word: str) -> Truth:
-    """Whether it is made of ``word``; open where the material is not known."""
-    known = thing.observed.material_word
-    return None if not known else known == word
+    """Whether it is made of ``word``; open where that is unknown, or where a part may be."""
+    known = material_of(thing)
+    if not known or known == word:
+        return bool(known) or None
+    return None if vocabulary.materials_may_be_mixed(thing.category, known, word) else False
+
+
+def material_of(thing: Thing) -> str:
+    """The one material that people would name; empty for mirrors, screens and the like."""
+    return "" if thing.category in vocabulary.OF_MANY_MATERIALS else thing.observed.material_word
 
 
 def holds(view: View, thing: Thing, condition: Condition) -> Truth:
@@ -126,6 +148,16 @@ def the(view: View, description: Description) -> Thing | None:
     """The one thing a description picks out beyond doubt."""
     found = targets(view, description)
     return found[0] if found is not None and len(found) == 1 else None
+
+
+def mentioned(view: View, record: dict | list) -> set[int]:
+    """Ids of all things that descriptions anywhere in a record speak of."""
+    values = record.values() if isinstance(record, dict) else record
+    parts = [part for part in values if isinstance(part, dict | list)]
+    found = {number for part in parts for number in mentioned(view, part)}
+    if "name" in record:
+        found |= {thing.id for thing in targets(view, Description.from_record(record)) or ()}
+    return found
 
 
 def targets(view: View, description: Description) -> tuple[Thing, ...] | None:
@@ -232,6 +264,6 @@ def attribute_conditions(thing: Thing) -> list[tuple[Condition, ...]]:
     found = []
     if thing.colors:
         found.append((Condition("color", thing.colors[0]),))
-    if thing.observed.material_word:
-        found.append((Condition("material", thing.observed.material_word),))
+    if material_of(thing):
+        found.append((Condition("material", material_of(thing)),))
     return found

@@ -6,7 +6,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vidllm.rooms.language import search, vocabulary
-from vidllm.rooms.language.descriptions import Condition, Description, simple_references, targets
+from vidllm.rooms.language.descriptions import (
+    Condition,
+    Description,
+    has_color,
+    simple_references,
+    targets,
+)
 from vidllm.rooms.language.settings import LanguageSettings
 from vidllm.rooms.language.view import Thing, View
 
@@ -32,6 +38,12 @@ class Draft:
     program: dict = field(default_factory=dict)
     """How to compute the answer, for the checker."""
 
+    @property
+    def subject(self) -> str:
+        """The same for questions that ask the same of the same things."""
+        about = sorted(thing.id for thing in self.things) or self.program or self.question
+        return f"{self.question_type} {about}"
+
 
 @dataclass(frozen=True, eq=False)
 class Context:
@@ -53,10 +65,10 @@ class Context:
         """Whether a question with two answers shall have the first, such as yes."""
         return self.luck < 0.5
 
-    def wanted_count(self, targets: Sequence[float], least: int = 0) -> int:
+    def wanted_count(self, weights: Sequence[float]) -> int:
         """The number a count question shall be answered with, by weights of 0, 1, 2, ..."""
-        weights = np.cumsum(targets[least:])
-        return least + int(np.searchsorted(weights / weights[-1], self.luck, side="right"))
+        steps = np.cumsum(weights)
+        return int(np.searchsorted(steps / steps[-1], self.luck, side="right"))
 
     def lucky(self, kind: int, step: int, steps: int) -> "Context":
         """The same for one of ``steps`` questions of a kind.
@@ -114,12 +126,21 @@ class Context:
 
     def wrong_color(self, description: Description) -> Description | None:
         """``description`` in a colour that nothing it could fit has."""
-        colors = [*vocabulary.COMMON_COLORS, *vocabulary.COLORS]
-        for color in self.shuffled(colors)[:5]:
+        for color in self.shuffled(self._colors())[:6]:
             wrong = description.but(Condition("color", color))
             if targets(self.view, wrong) == ():
                 return wrong
         return None
+
+    def other_color(self, thing: Thing) -> str:
+        """A colour that ``thing`` clearly has not; as a rule one of something else in the room."""
+        wrong = [color for color in self._colors() if has_color(thing, color) is False]
+        return self.choose(wrong or [c for c in vocabulary.COLORS if has_color(thing, c) is False])
+
+    def _colors(self) -> list[str]:
+        """Colours of seen things, as often as they are there, and a few more."""
+        present = [thing.colors[0] for thing in self.view.seen if thing.colors]
+        return present + [self.choose(vocabulary.COLORS) for _ in range(3)]
 
 
 def draft_all(
@@ -133,7 +154,7 @@ def draft_all(
         for step in range(slots):
             draft = _draft(context.lucky(kind, step, slots), write, drafts)
             if draft is not None and written < per_kind:
-                drafts[draft.question] = draft
+                drafts[draft.subject] = draft
                 written += 1
     return list(drafts.values())
 
@@ -143,7 +164,7 @@ def _draft(
 ) -> Draft | None:
     for _ in range(ATTEMPTS):
         draft = write(context)
-        if draft is not None and draft.question not in known:
+        if draft is not None and draft.subject not in known:
             return draft
     return None
 

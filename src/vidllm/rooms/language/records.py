@@ -1,8 +1,9 @@
 """Records: rows of the benchmarks' files, each with one more key of ours.
 
 A row carries exactly the benchmark's keys and ``rooms``, which holds what the benchmark does not
-say: the question's type, the objects involved, and the program from which `check_language`
-recomputes the answer. `benchmark_files` drops it again and lays the rows out as the public files.
+say: the question's type, the program from which `check_language` recomputes the answer, and
+``involved_ids``, every object that question and answer speak of. `benchmark_files` drops it again
+and lays the rows out as the public files.
 
 Positions are in the building frame with z = 0 on the floor; object ids are instance ids.
 """
@@ -67,7 +68,7 @@ class Language:
         head = rows.pop("settings")[0]
         stored = dict(head["settings"])
         stored["visibility"] = VisibilityThresholds(**stored["visibility"])
-        for name in ("count_targets", "side_count_targets"):
+        for name in ("count_targets", "spatial_count_targets", "side_count_targets"):
             stored[name] = tuple(stored[name])
         return cls(scene_id=head["scene_id"], settings=LanguageSettings(**stored), **rows)
 

@@ -104,7 +104,10 @@ def next_to(first: Thing, second: Thing) -> Truth:
     if truth is False:
         return False
     stacked = max(covered_share(first, second), covered_share(second, first)) > 0.4
-    return None if stacked or min(first.size[2], second.size[2]) < 0.05 else truth
+    flat = min(first.size[2], second.size[2]) < 0.05
+    supports = {first.observed.support, second.observed.support}
+    elsewhere = "surface" in supports and first.observed.parent_id != second.observed.parent_id
+    return None if stacked or flat or elsewhere else truth
 
 
 def between(first: Thing, second: Thing, third: Thing) -> Truth:

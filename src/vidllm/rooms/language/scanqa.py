@@ -9,8 +9,8 @@ from vidllm.rooms.language.descriptions import (
     RELATIONS,
     Condition,
     Description,
-    has_color,
     has_material,
+    material_of,
     targets,
 )
 from vidllm.rooms.language.drafting import Context, Draft, yes_or_no
@@ -30,7 +30,7 @@ EXISTENCE_PLACED = (
     "Is there {one}?",
     "Can you see {one}?",
     "Do you see {one}?",
-    "Is {one} to be seen in this room?",
+    "Does this room have {one}?",
 )
 COLOR = (
     "What color is {the}?",
@@ -176,15 +176,15 @@ def material(context: Context) -> Draft | None:
     """What something is made of; wood gives way to rarer materials."""
     known: dict[str, list[Thing]] = {}
     for thing in context.view.seen:
-        if thing.observed.material_word:
-            known.setdefault(thing.observed.material_word, []).append(thing)
+        if material_of(thing):
+            known.setdefault(material_of(thing), []).append(thing)
     if not known:
         return None
     thing = context.choose(known[context.choose(list(known))])
     description = context.refer_without(thing, "material")
     if description is None:
         return None
-    word = thing.observed.material_word
+    word = material_of(thing)
     return Draft(
         question_type="material",
         question=fill(context.rng, MATERIAL, the=the(description, context.rng)),
@@ -260,11 +260,7 @@ def is_color(context: Context) -> Draft | None:
     wanted = context.heads
     word = thing.colors[0]
     if not wanted:
-        others = [*vocabulary.COMMON_COLORS, *vocabulary.COLORS]
-        others = [other for other in others if has_color(thing, other) is False]
-        word = context.choose(others) if others else ""
-    if not word:
-        return None
+        word = context.other_color(thing)
     return Draft(
         question_type="is_color",
         question=fill(context.rng, IS_COLOR, the=the(description, context.rng), word=word),
@@ -281,12 +277,15 @@ def is_color(context: Context) -> Draft | None:
 def is_material(context: Context) -> Draft | None:
     """Whether something is made of a material."""
     thing = context.choose(context.view.seen)
-    own = thing.observed.material_word
+    own = material_of(thing)
     description = context.refer_without(thing, "material") if own else None
     if description is None:
         return None
     wanted = context.heads
-    others = [word for word in vocabulary.MATERIALS if has_material(thing, word) is False]
+    others = [material_of(other) for other in context.view.seen]
+    others = [word for word in others if word and has_material(thing, word) is False]
+    if not others:
+        return None
     word = own if wanted else context.choose(others)
     noun = vocabulary.material_noun(word)
     return Draft(

@@ -66,6 +66,10 @@ def _ordered(pair: list[tuple[Thing, Description]], key: str) -> bool | None:
     if first is None or second is None:
         return None
     ratio = VOLUME_RATIO if key == "volume" else relations.CLEAR_RATIO
+    sides = [sorted(thing.size) for thing, _ in pair]
+    signs = {one > other for one, other in zip(*sides, strict=True)}
+    if key == "volume" and len(signs) > 1:
+        return None
     if relations.clearly_less(second, first, ratio=ratio):
         return True
     return False if relations.clearly_less(first, second, ratio=ratio) else None

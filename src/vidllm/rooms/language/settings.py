@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 class VisibilityThresholds:
     """When an object was seen, and when it was not; between the two nothing may depend on it."""
 
-    seen_area_share: float = 0.001
+    seen_area_share: float = 0.002
     """Share of the image an object must fill in a frame for the frame to count."""
     seen_frames: int = 2
     """Number of such frames at least."""
@@ -41,7 +41,9 @@ class LanguageSettings:
     """Paragraphs about the whole scene."""
     count_targets: tuple[float, ...] = (0.10, 0.12, 0.14, 0.18, 0.22, 0.24, 0.24, 0.22, 0.20)
     """Weights of the answers 0, 1, 2, ... of count questions, before what the scene offers."""
-    side_count_targets: tuple[float, ...] = (0.05, 0.05, 0.14, 0.24, 0.24, 0.24, 0.24)
+    spatial_count_targets: tuple[float, ...] = (0.0, 0.0, 0.06, 0.16, 0.22, 0.26, 0.28, 0.28)
+    """The same for VSI-Bench, which never asks for what is there once or not at all."""
+    side_count_targets: tuple[float, ...] = (0.04, 0.04, 0.14, 0.24, 0.24, 0.24, 0.24)
     """The same for counts on one side of somebody, which offers large numbers less often."""
     synonym_probability: float = 0.25
     """How often an object goes by another name than its category's."""

@@ -1,7 +1,7 @@
 """SQA3D-style questions that are answered with yes or no, odd or even."""
 
 from vidllm.rooms.language import relations, vocabulary
-from vidllm.rooms.language.descriptions import Description, has_color, targets
+from vidllm.rooms.language.descriptions import Description, targets
 from vidllm.rooms.language.drafting import Draft, yes_or_no
 from vidllm.rooms.language.phrasing import fill, many, one, the
 from vidllm.rooms.language.setting import SIDES, Setting, counted
@@ -106,9 +106,7 @@ def is_color(setting: Setting) -> Draft | None:
         return None
     thing, name = found
     wanted = context.heads
-    others = [*vocabulary.COMMON_COLORS, *vocabulary.COLORS]
-    others = [word for word in others if has_color(thing, word) is False]
-    word = thing.colors[0] if wanted else context.choose(others)
+    word = thing.colors[0] if wanted else context.other_color(thing)
     fields = {"noun": vocabulary.spoken(name), "side": setting.phrase(side), "word": word}
     return Draft(
         question_type="is",

@@ -14,8 +14,9 @@ def majority_scores(records: Iterable[dict]) -> dict[str, float]:
 
     Takes ScanQA-, SQA3D- and VSI-Bench-style records. For words it is the share of the commonest
     first answer; for lettered options that of the commonest letter, and ("..., by words") of the
-    commonest option where the options are always the same; for VSI-Bench's numbers the best
-    constant's mean relative accuracy. Balanced yes-or-no types therefore score 0.5.
+    commonest option where the options are always the same; for VSI-Bench's measures the best
+    constant's mean relative accuracy (for its counts, "..., relative"). Balanced yes-or-no types
+    therefore score 0.5.
     """
     answers: dict[str, list[str]] = defaultdict(list)
     texts: dict[str, list[str]] = defaultdict(list)
@@ -32,6 +33,9 @@ def majority_scores(records: Iterable[dict]) -> dict[str, float]:
             kind, answer = record["rooms"]["question_type"], record["answers"][0]
         answers[kind].append(answer)
     scores = {kind: _share(kind, found) for kind, found in answers.items()}
+    if "object_counting" in answers:
+        counts = np.array([float(answer) for answer in answers["object_counting"]])
+        scores["object_counting, relative"] = _best_constant(counts)
     return scores | {kind: _share(kind, found) for kind, found in texts.items()}
 
 
@@ -40,7 +44,7 @@ def _yes_no(kind: str, answer: str) -> str:
 
 
 def _share(kind: str, answers: list[str]) -> float:
-    if kind.endswith(("estimation", "abs_distance", "object_counting")):
+    if kind.endswith(("estimation", "abs_distance")):
         return _best_constant(np.array([float(answer) for answer in answers]))
     return Counter(answers).most_common(1)[0][1] / len(answers)
 

@@ -36,7 +36,7 @@ class Thing:
     low: tuple[float, float, float]
     high: tuple[float, float, float]
     names: tuple[str, ...]
-    """That fit an indefinite article; empty where there is none."""
+    """That can be used in a sentence; empty where there are none."""
 
     @property
     def id(self) -> int:
@@ -48,7 +48,7 @@ class Thing:
 
     @property
     def name(self) -> str:
-        """Its most usual name that takes an article; only of things that have one."""
+        """Its most usual name; only of things that have one."""
         return self.names[0]
 
     @cached_property
@@ -120,7 +120,7 @@ class View:
         center, size = np.array(observed.box[:3]), np.array(observed.box[3:])
         low, high = (center - size / 2).tolist(), (center + size / 2).tolist()
         names = dict.fromkeys((observed.category, *observed.synonyms))
-        names = tuple(name for name in names if vocabulary.takes_article(name))
+        names = tuple(name for name in names if vocabulary.is_usable(name))
         return Thing(observed, self._status(observed), tuple(low), tuple(high), names)
 
     def _status(self, observed: ObservedObject) -> Literal["seen", "vague", "hidden"]:

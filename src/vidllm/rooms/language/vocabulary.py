@@ -7,7 +7,7 @@ _NO_ARTICLE = frozenset(
     | {"dishes", "books", "scissors", "headphones", "glasses", "food", "bedding", "furniture"}
     | {"shelves", "flowers", "stationery", "tableware", "cutlery", "drawers"}
 )
-"""Last words of names that take no indefinite article; such names are not used."""
+"""Last words of names that take no indefinite article."""
 
 _LOOSELY_CALLED = """
 armchair: chair, sofa, couch, seat, office chair
@@ -133,6 +133,17 @@ MATERIAL_NOUNS = {"wooden": "wood", "metallic": "metal", "ceramic": "ceramic", "
 """Adjective -> noun, where they differ."""
 MATERIALS = ("wooden", "metal", "leather", "fabric", "glass", "plastic", "stone")
 
+OF_MANY_MATERIALS = frozenset(
+    {"mirror", "window", "picture", "tv", "monitor", "laptop", "keyboard", "plant", "flowers"}
+    | {"book", "aquarium", "clock", "computer", "shoes", "toy", "radio", "guitar", "ceiling fan"}
+)
+"""Categories of which no single material could be named."""
+UPHOLSTERED = frozenset(
+    {"chair", "office chair", "armchair", "sofa", "stool", "bench", "ottoman", "bed", "high chair"}
+    | {"wheelchair", "bunk bed", "crib", "stroller"}
+)
+"""Categories with a frame of one material and a seat or mattress of another."""
+
 HAS_SPACE_BENEATH = ("table", "desk", "bench")
 """Last words of categories that things stand under."""
 SEATS = frozenset({"chair", "armchair", "sofa", "office chair", "toilet"})
@@ -193,9 +204,10 @@ def indefinite(text: str) -> str:
     return f"{article(text)} {text}"
 
 
-def takes_article(name: str) -> bool:
-    """Whether one can say ``a`` or ``an`` before a name."""
-    return name.partition(" of ")[0].split()[-1] not in _NO_ARTICLE
+def is_usable(name: str) -> bool:
+    """Whether one can say ``a`` or ``an`` and a colour before a name (not ``white board``)."""
+    words = name.partition(" of ")[0].split()
+    return words[-1] not in _NO_ARTICLE and words[0] not in COLORS
 
 
 def plural(name: str) -> str:
@@ -232,6 +244,15 @@ def colors_may_be_confused(first: str, second: str) -> bool:
 def material_noun(word: str) -> str:
     """``wooden`` -> ``wood``; most are nouns already."""
     return MATERIAL_NOUNS.get(word, word)
+
+
+def materials_may_be_mixed(category: str, first: str, second: str) -> bool:
+    """Whether a piece said to be of one material may well have parts of another."""
+    hard, soft = {"wooden", "metal", "plastic"}, {"fabric", "leather"}
+    pair = {first, second}
+    if "metal" in pair and pair & {"wooden", "plastic", "glass", "ceramic"}:
+        return True
+    return pair <= (hard | soft if category in UPHOLSTERED else soft)
 
 
 def join(parts: list[str], conjunction: str = "and") -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from vidllm.rooms.language import captions, records, referring, routes, scanqa, vsi
 from vidllm.rooms.language import scanqa_comparisons as comparisons
 from vidllm.rooms.language import scanqa_places as places
-from vidllm.rooms.language.descriptions import RELATIONS
+from vidllm.rooms.language.descriptions import RELATIONS, mentioned
 from vidllm.rooms.language.drafting import Context, Draft, draft_all
 from vidllm.rooms.language.setting import Setting
 from vidllm.rooms.language.settings import LanguageSettings
@@ -70,7 +70,7 @@ def write_language(
         key = [seed, zlib.crc32(scene.scene_id.encode()), index]
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
         streams[task] = Context(view, rng, settings)
-    return records.Language(
+    language = records.Language(
         scene_id=scene.scene_id,
         settings=settings,
         qa=_scanqa(streams["qa"]),
@@ -81,6 +81,12 @@ def write_language(
         captions=captions.captions(streams["captions"]),
         descriptions=captions.descriptions(streams["descriptions"]),
     )
+    for task in records.TASKS:
+        for row in getattr(language, task):
+            details = row["rooms"]
+            things = mentioned(view, details).union(details.get("object_ids", ()))
+            details["involved_ids"] = sorted(things.union(row.get("object_ids", ())))
+    return language
 
 
 def _scanqa(context: Context) -> list[dict]:

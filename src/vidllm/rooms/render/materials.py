@@ -99,5 +99,5 @@ def part_row(
 
 
 def _variant(look: Look, style: _Style) -> int:
-    """Which of the family's patterns a seed chooses; brushed streaks are for metal's sheen."""
+    """Which of the family's patterns a seed chooses."""
     return int(look.seed) % len(PATTERNS[style.family])

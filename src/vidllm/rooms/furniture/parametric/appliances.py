@@ -2,14 +2,12 @@
 
 import numpy as np
 
-from vidllm.rooms.furniture.parametric.builder import Builder
+from vidllm.rooms.furniture.parametric.builder import Builder, Vector
 
 _DARK = (0.06, 0.06, 0.065)
 
 
-def _handle(
-    build: Builder, part: int, start: tuple[float, float, float], end: tuple[float, float, float]
-) -> None:
+def _handle(build: Builder, part: int, start: Vector, end: Vector) -> None:
     """A bar in front of a door between two points on the door's face."""
     off = np.array([0, 0.035, 0])
     build.rod(part, np.array(start) + off, np.array(end) + off, 0.01, sides=10)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vidllm.rooms.furniture.parametric.builder import Builder
+from vidllm.rooms.furniture.parametric.builder import Builder, Vector
 
 
 def _oval(
@@ -16,7 +16,7 @@ def _oval(
     return np.stack([x, y + center], axis=1)
 
 
-def _faucet(build: Builder, part: int, place: tuple[float, float, float], reach: float) -> None:
+def _faucet(build: Builder, part: int, place: Vector, reach: float) -> None:
     x, y, z = place
     build.rod(part, (x, y, z - 0.01), (x, y, z + 0.13), 0.014)
     build.rod(part, (x, y, z + 0.125), (x, y + reach, z + 0.105), 0.011)
@@ -57,7 +57,7 @@ def toilet(build: Builder, rng: np.random.Generator) -> None:
         build.rod(push, (0, back - 0.07, z - 0.01), (0, back - 0.07, z + 0.006), 0.022)
 
 
-def _basin(build: Builder, part: int, size: tuple[float, float, float], square: float) -> None:
+def _basin(build: Builder, part: int, size: Vector, square: float) -> None:
     """A hollow basin of outer width and depth whose rim is at a height, 14 cm deep."""
     width, depth, top = size
     shape = [
@@ -103,7 +103,7 @@ def sink(build: Builder, rng: np.random.Generator) -> None:
     _faucet(build, tap, (0, -0.36 * depth, height), 0.13)
 
 
-def _fronts(build: Builder, rng: np.random.Generator, body: int, span: tuple) -> None:
+def _fronts(build: Builder, rng: np.random.Generator, body: int, span: Vector) -> None:
     """Doors and handles over a cabinet's front (width, y, low, high)."""
     width, y, low, high = span
     front = body if rng.random() < 0.6 else build.part("wood")

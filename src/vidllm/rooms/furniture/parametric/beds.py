@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from vidllm.rooms.furniture.parametric.builder import Builder
+from vidllm.rooms.furniture.parametric.builder import Builder, Vector
 
 
-def _mattress(
-    build: Builder, rng: np.random.Generator, box: tuple[float, float, float, float], top: float
-) -> None:
+def _mattress(build: Builder, rng: np.random.Generator, box: Vector, top: float) -> None:
     """Mattress, pillows at the head (-y) and mostly a blanket, on a rectangle x0 y0 x1 y1."""
     x0, y0, x1, y1 = box
     sheet, pillows = build.part("bedding"), build.part("bedding")
@@ -72,9 +70,7 @@ def bed(build: Builder, rng: np.random.Generator) -> None:
     _mattress(build, rng, (-a, -b + 0.02, a, b), top)
 
 
-def _bars(
-    build: Builder, part: int, span: tuple[float, float], y: float, heights: tuple[float, float]
-) -> None:
+def _bars(build: Builder, part: int, span: Vector, y: float, heights: Vector) -> None:
     left, right = span
     low, high = heights
     for x in (left, right):
@@ -110,9 +106,7 @@ def bunk_bed(build: Builder, rng: np.random.Generator) -> None:
         build.rod(frame, (a - 0.45, y, rung), (a - 0.08, y, rung), 0.014)
 
 
-def _side_bedding(
-    build: Builder, rng: np.random.Generator, half: tuple[float, float], top: float
-) -> None:
+def _side_bedding(build: Builder, rng: np.random.Generator, half: Vector, top: float) -> None:
     """A mattress along x with its pillow at -x."""
     a, b = half
     sheet, cover = build.part("bedding"), build.part("bedding")

@@ -16,7 +16,8 @@ from vidllm.rooms.furniture.shading import creased, face_cross, unit
 from vidllm.rooms.furniture.simplify import weld
 from vidllm.rooms.world import Mesh, Part
 
-Point = tuple[float, float, float]
+Vector = Sequence[float | int] | np.ndarray
+"""A point, a direction or a size."""
 Role = Literal[
     "wood",
     "timber",
@@ -62,16 +63,14 @@ class Builder:
         self.parts.append(Part(name=name, color=color, image=image, opacity=opacity))
         return len(self.parts) - 1
 
-    def box(self, part: int, low: Sequence[float], high: Sequence[float]) -> None:
+    def box(self, part: int, low: Vector, high: Vector) -> None:
         """An axis-aligned block between two corners."""
         corners = np.array([[x, y, z] for z in (0, 1) for y in (0, 1) for x in (0, 1)])
-        low, high = np.minimum(low, high), np.maximum(low, high)
+        low, high = np.sort([low, high], axis=0).astype(float)
         quads = [(0, 2, 3, 1), (4, 5, 7, 6), (0, 1, 5, 4), (1, 3, 7, 5), (3, 2, 6, 7), (2, 0, 4, 6)]
         self._add(part, low + corners * (high - low), _fans(quads))
 
-    def cushion(
-        self, part: int, low: Sequence[float], high: Sequence[float], radius: float
-    ) -> None:
+    def cushion(self, part: int, low: Vector, high: Vector, radius: float) -> None:
         """A block with round edges, smooth all over."""
         low, high = np.array(low, dtype=float), np.array(high, dtype=float)
         half = (high - low) / 2
@@ -107,8 +106,8 @@ class Builder:
     def rod(
         self,
         part: int,
-        start: Sequence[float],
-        end: Sequence[float],
+        start: Vector,
+        end: Vector,
         radius: float,
         end_radius: float | None = None,
         sides: int = 12,
@@ -124,7 +123,7 @@ class Builder:
         rings = [start + radius * circle, end + (end_radius or radius) * circle]
         self._closed_tube(part, rings)
 
-    def path(self, part: int, points: Sequence[Sequence[float]], radius: float) -> None:
+    def path(self, part: int, points: Sequence[Vector], radius: float) -> None:
         """A bent bar: rods from point to point."""
         for start, end in pairwise(points):
             self.rod(part, start, end, radius, sides=8)
@@ -132,8 +131,8 @@ class Builder:
     def lathe(
         self,
         part: int,
-        profile: Sequence[tuple[float, float]],
-        center: Point = (0, 0, 0),
+        profile: Sequence[Vector],
+        center: Vector = (0, 0, 0),
         *,
         sides: int = 24,
     ) -> None:
@@ -152,7 +151,7 @@ class Builder:
     def slab(
         self,
         part: int,
-        outline: Sequence[tuple[float, float]],
+        outline: Sequence[Vector],
         low: float,
         high: float,
         *,
@@ -182,7 +181,7 @@ class Builder:
         self._closed_tube(part, list(rings))
 
     def shell(
-        self, part: int, profile: Sequence[tuple[float, float]], center: Point, *, sides: int = 28
+        self, part: int, profile: Sequence[Vector], center: Vector, *, sides: int = 28
     ) -> None:
         """A closed profile turned about z: a body with a hole, such as a lampshade."""
         angle = np.arange(sides) / sides * 2 * np.pi
@@ -191,7 +190,7 @@ class Builder:
         faces = _tube_faces(len(rings) + 1, sides)
         self._add(part, np.concatenate(rings), np.array(faces) % (len(rings) * sides))
 
-    def picture(self, part: int, low: Sequence[float], high: Sequence[float], axis: int) -> None:
+    def picture(self, part: int, low: Vector, high: Vector, axis: int) -> None:
         """The part's whole image on an upright or level rectangle.
 
         Args:
@@ -201,13 +200,13 @@ class Builder:
             axis: 1 for an upright one seen from the front, 2 for a level one seen from above (its
                 lower edge towards the front).
         """
-        (x0, y0, z0), (x1, y1, z1) = np.minimum(low, high), np.maximum(low, high)
+        (x0, y0, z0), (x1, y1, z1) = np.sort([low, high], axis=0).astype(float)
         if axis == 1:
             self.quad(part, [(x1, y1, z0), (x0, y1, z0), (x0, y1, z1), (x1, y1, z1)])
         else:
             self.quad(part, [(x1, y1, z1), (x0, y1, z1), (x0, y0, z1), (x1, y0, z1)])
 
-    def quad(self, part: int, corners: Sequence[Sequence[float]]) -> None:
+    def quad(self, part: int, corners: Sequence[Vector]) -> None:
         """The part's image on a flat quadrangle, from its lower left corner counter-clockwise."""
         texture = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=float)
         faces = np.array([[0, 1, 2], [0, 2, 3]])

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from vidllm.rooms.furniture.parametric.builder import Builder
+from vidllm.rooms.furniture.parametric.builder import Builder, Vector
 from vidllm.rooms.furniture.parametric.drawings import clock_face, painting
 from vidllm.rooms.furniture.parametric.drawings import rug as woven
 
 _PANE = (0.75, 0.84, 0.88)
 
 
-def _surround(build: Builder, part: int, size: tuple[float, float, float], rim: float) -> None:
+def _surround(build: Builder, part: int, size: Vector, rim: float) -> None:
     """A frame around an opening: left, right and top, and below too if ``size`` starts at 0."""
     width, depth, height = size
     a, b = width / 2, depth / 2
@@ -47,7 +47,7 @@ def door(build: Builder, rng: np.random.Generator) -> None:
         build.rod(handle, (x, y * (t + 0.045), 1.0), (x - side * 0.12, y * (t + 0.045), 1.0), 0.01)
 
 
-def _relief(build: Builder, rng: np.random.Generator, part: int, leaf: tuple, style: str) -> None:
+def _relief(build: Builder, rng: np.random.Generator, part: int, leaf: Vector, style: str) -> None:
     """Raised panels or planks on both faces of a leaf (half width, half depth, height)."""
     a, t, height = leaf
     if style == "panels":
@@ -252,7 +252,7 @@ def floor_mat(build: Builder, rng: np.random.Generator) -> None:
     _flat(build, rng, (width, width * rng.uniform(0.55, 0.7), rng.uniform(0.008, 0.02)))
 
 
-def _flat(build: Builder, rng: np.random.Generator, size: tuple[float, float, float]) -> None:
+def _flat(build: Builder, rng: np.random.Generator, size: Vector) -> None:
     width, depth, thick = size
     cloth = build.part("textile")
     build.box(cloth, (-width / 2, -depth / 2, 0), (width / 2, depth / 2, thick))

@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from vidllm.rooms.furniture.parametric.builder import Builder
+from vidllm.rooms.furniture.parametric.builder import Builder, Vector
 
 
-def _shade(
-    build: Builder, rng: np.random.Generator, center: tuple[float, float, float], radius: float
-) -> None:
+def _shade(build: Builder, rng: np.random.Generator, center: Vector, radius: float) -> None:
     """A hollow cone, drum, bell or ball about a point."""
     part = build.part("lamp", (0.95, 0.9, 0.8))
     kind = rng.choice(["drum", "cone", "bell", "ball"])

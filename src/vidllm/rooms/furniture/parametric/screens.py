@@ -2,13 +2,11 @@
 
 import numpy as np
 
-from vidllm.rooms.furniture.parametric.builder import Builder
+from vidllm.rooms.furniture.parametric.builder import Builder, Vector
 from vidllm.rooms.furniture.parametric.drawings import screen
 
 
-def _display(
-    build: Builder, rng: np.random.Generator, body: int, frame: tuple[float, float, float]
-) -> None:
+def _display(build: Builder, rng: np.random.Generator, body: int, frame: Vector) -> None:
     """A flat panel whose lower edge is at a height, its front at y = 0."""
     width, height, low = frame
     rim, thick = rng.uniform(0.006, 0.028), rng.uniform(0.015, 0.05)

@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from vidllm.rooms.furniture.parametric.builder import Builder
+from vidllm.rooms.furniture.parametric.builder import Builder, Vector
 
 
-def _four_legs(
-    build: Builder, rng: np.random.Generator, part: int, size: tuple[float, float, float]
-) -> None:
+def _four_legs(build: Builder, rng: np.random.Generator, part: int, size: Vector) -> None:
     """Legs under a seat of that width and depth at that height."""
     width, depth, height = size
     a, b = width / 2 - 0.025, depth / 2 - 0.025
@@ -33,7 +31,7 @@ def _four_legs(
             build.box(part, (x - 0.01, -b, rung), (x + 0.01, b, rung + 0.025))
 
 
-def _back(build: Builder, rng: np.random.Generator, parts: tuple[int, int], seat: tuple) -> None:
+def _back(build: Builder, rng: np.random.Generator, parts: tuple[int, int], seat: Vector) -> None:
     """A backrest behind a seat (width, depth, seat height, top height)."""
     frame, rest = parts
     width, depth, low, high = seat
@@ -71,7 +69,7 @@ def _back(build: Builder, rng: np.random.Generator, parts: tuple[int, int], seat
             build.box(rest, (-a, y - shift - 0.01, z - 0.05), (a, y - shift + 0.01, z))
 
 
-def _arms(build: Builder, rng: np.random.Generator, part: int, seat: tuple) -> None:
+def _arms(build: Builder, rng: np.random.Generator, part: int, seat: Vector) -> None:
     width, depth, low, _ = seat
     top = low + rng.uniform(0.18, 0.25)
     for side in (-1, 1):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vidllm.rooms.furniture.parametric.builder import Builder
+from vidllm.rooms.furniture.parametric.builder import Builder, Vector
 from vidllm.rooms.furniture.parametric.drawings import cover
 
 
@@ -62,7 +62,7 @@ def suitcase(build: Builder, rng: np.random.Generator) -> None:
     )
 
 
-def _bucket(build: Builder, part: int, size: tuple[float, float, float], sides: int = 32) -> None:
+def _bucket(build: Builder, part: int, size: Vector, sides: int = 32) -> None:
     """An open vessel: lower radius, upper radius, height."""
     low, high, height = size
     build.lathe(
@@ -198,7 +198,7 @@ def bowl(build: Builder, rng: np.random.Generator) -> None:
             _ball(build, fruit, (x, y, 0.6 * height + 0.03), 0.035)
 
 
-def _ball(build: Builder, part: int, center: tuple[float, float, float], radius: float) -> None:
+def _ball(build: Builder, part: int, center: Vector, radius: float) -> None:
     angle = np.linspace(-np.pi / 2, np.pi / 2, 11)
     outline = [(radius * np.cos(a), radius * np.sin(a)) for a in angle]
     build.lathe(part, outline, center, sides=20)
@@ -322,9 +322,7 @@ def plant(build: Builder, rng: np.random.Generator) -> None:
         _leaf(build, leaf, (angle, rise), start, (length * rng.uniform(0.6, 1.1), broad))
 
 
-def _leaf(
-    build: Builder, part: int, direction: tuple[float, float], start: float, size: tuple
-) -> None:
+def _leaf(build: Builder, part: int, direction: Vector, start: float, size: Vector) -> None:
     """A blade from the stem that rises and bends down."""
     angle, rise = direction
     length, broad = size

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidllm.rooms.furniture.parametric.builder import Builder
+from vidllm.rooms.furniture.parametric.builder import Builder, Vector
 from vidllm.rooms.furniture.parametric.drawings import palette
 
 _BOARD = 0.018
@@ -72,7 +72,7 @@ def _foot(build: Builder, rng: np.random.Generator, body: int, shape: _Carcass) 
             build.rod(legs, (x * 1.01, y, 0), (x, y, shape.lift), 0.7 * slim, slim)
 
 
-def _pull(build: Builder, part: int, place: tuple[float, float, float], kind: str, tall: bool):
+def _pull(build: Builder, part: int, place: Vector, kind: str, tall: bool):
     x, y, z = place
     if kind == "knob":
         build.rod(part, (x, y, z), (x, y + 0.025, z), 0.008, 0.014)
@@ -83,7 +83,7 @@ def _pull(build: Builder, part: int, place: tuple[float, float, float], kind: st
         build.box(part, (x - 0.005, y, z - 0.005), (x + 0.005, y + 0.014, z + 0.005))
 
 
-def _door(build: Builder, parts: tuple[int, int], span: tuple, hinge: int, kind: str) -> None:
+def _door(build: Builder, parts: tuple[int, int], span: Vector, hinge: int, kind: str) -> None:
     front, handle = parts
     left, right, low, high, edge = span
     build.box(front, (left, edge - 0.02, low), (right, edge, high))
@@ -93,7 +93,7 @@ def _door(build: Builder, parts: tuple[int, int], span: tuple, hinge: int, kind:
 
 
 def _drawer_fronts(
-    build: Builder, shape: _Carcass, parts: tuple[int, int], span: tuple, kind: str
+    build: Builder, shape: _Carcass, parts: tuple[int, int], span: Vector, kind: str
 ) -> None:
     front, handle = parts
     left, right, low, high = span
@@ -108,7 +108,7 @@ def _drawer_fronts(
 
 
 def _shelves(
-    build: Builder, rng: np.random.Generator, body: int, shape: _Carcass, span: tuple
+    build: Builder, rng: np.random.Generator, body: int, shape: _Carcass, span: Vector
 ) -> None:
     left, right, low, high = span
     b = shape.depth / 2
@@ -121,7 +121,7 @@ def _shelves(
             _books(build, rng, (left, right, bottom, step - 0.03), b)
 
 
-def _books(build: Builder, rng: np.random.Generator, span: tuple, back: float) -> None:
+def _books(build: Builder, rng: np.random.Generator, span: Vector, back: float) -> None:
     """A row of books that fills part of a shelf, in a few colours."""
     left, right, bottom, room = span
     colors = [tuple(channel / 255 for channel in color) for color in palette(rng, 4)]

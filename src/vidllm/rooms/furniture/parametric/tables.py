@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vidllm.rooms.furniture.parametric.builder import Builder
+from vidllm.rooms.furniture.parametric.builder import Builder, Vector
 
 
 def _outline(rng: np.random.Generator, width: float, depth: float, kind: str) -> list:
@@ -26,9 +26,7 @@ def _outline(rng: np.random.Generator, width: float, depth: float, kind: str) ->
     return [(a, -b), (a, b), (-a, b), (-a, -b)]
 
 
-def _legs(
-    build: Builder, rng: np.random.Generator, part: int, size: tuple[float, float, float]
-) -> None:
+def _legs(build: Builder, rng: np.random.Generator, part: int, size: Vector) -> None:
     """Four legs, straight, tapered or splayed; or panels, a trestle or crossed bars."""
     width, depth, height = size
     kind = rng.choice(["square", "round", "splayed", "panels", "trestle", "hairpin", "sled"])
@@ -62,7 +60,7 @@ def _legs(
         _apron(build, part, (a, b, height), rng.uniform(0.06, 0.1))
 
 
-def _leg(build: Builder, part: int, kind: str, top: tuple[float, float, float], t: float) -> None:
+def _leg(build: Builder, part: int, kind: str, top: Vector, t: float) -> None:
     x, y, height = top
     if kind == "square":
         build.box(part, (x - t, y - t, 0), (x + t, y + t, height))
@@ -75,14 +73,14 @@ def _leg(build: Builder, part: int, kind: str, top: tuple[float, float, float], 
         build.rod(part, foot, top, 0.6 * t, 1.1 * t)
 
 
-def _apron(build: Builder, part: int, corner: tuple[float, float, float], drop: float) -> None:
+def _apron(build: Builder, part: int, corner: Vector, drop: float) -> None:
     a, b, height = corner
     for side in (-1, 1):
         build.box(part, (-a, side * b - 0.01, height - drop), (a, side * b + 0.01, height))
         build.box(part, (side * a - 0.01, -b, height - drop), (side * a + 0.01, b, height))
 
 
-def _pedestal(build: Builder, rng: np.random.Generator, part: int, size: tuple) -> None:
+def _pedestal(build: Builder, rng: np.random.Generator, part: int, size: Vector) -> None:
     width, depth, height = size
     reach = 0.38 * min(width, depth)
     stem = rng.uniform(0.03, 0.06)
@@ -100,9 +98,7 @@ def _pedestal(build: Builder, rng: np.random.Generator, part: int, size: tuple) 
         build.rod(part, (0, 0, 0.1), end, 0.03, 0.02)
 
 
-def _topped(
-    build: Builder, rng: np.random.Generator, size: tuple[float, float, float], kind: str
-) -> None:
+def _topped(build: Builder, rng: np.random.Generator, size: Vector, kind: str) -> None:
     """A top of the given outline on legs or, if it is round or small, on a pedestal."""
     width, depth, height = size
     thick = rng.uniform(0.015, 0.05)
@@ -184,7 +180,7 @@ def desk(build: Builder, rng: np.random.Generator) -> None:
 
 
 def _drawers(
-    build: Builder, rng: np.random.Generator, parts: tuple[int, int], x: float, size: tuple
+    build: Builder, rng: np.random.Generator, parts: tuple[int, int], x: float, size: Vector
 ) -> None:
     body, handles = parts
     depth, height = size
