@@ -248,7 +248,19 @@ def test_counts_of_several_are_common(worlds):
             counts[min(names.count(name), 7)] += name in names
     shares = counts[1:] / counts[1:].sum()
     assert shares[0] < 0.5
-    assert (shares[1:6] > 0.04).all()
+    assert (shares[1:5] > 0.04).all()
+    assert shares[5] > 0.02
+
+
+def test_kitchens_have_a_sink_and_a_stove():
+    library = BoxLibrary()
+    rooms = [
+        build_world(library, seed=seed, split="train", room_type="kitchen") for seed in range(10)
+    ]
+    equipped = [
+        {"kitchen sink", "stove"} <= {piece.category for piece in room.instances} for room in rooms
+    ]
+    assert np.mean(equipped) >= 0.8
 
 
 def test_lights_are_inside_and_something_shines(worlds):

@@ -117,6 +117,20 @@ def test_walks_see_most_of_the_room(walks):
     assert np.quantile(shares, 0.1) > 0.55
 
 
+def test_pictures_mostly_show_furniture(walks):
+    shown = []
+    for world, path in walks:
+        standing = [p for p in world.instances if p.support in ("floor", "surface")]
+        centers = np.array([(*p.position[:2], p.position[2] + p.size[2] / 2) for p in standing])
+        offset = centers[None] - path.camera_to_world[:, None, :3, 3]
+        local = np.einsum("tji,tqj->tqi", path.camera_to_world[:, :3, :3], offset)
+        limits = np.array([path.width, path.height]) / 2 / path.intrinsics[0, 0]
+        inside = (np.abs(local[..., :2]) < limits * local[..., 2:]).all(axis=-1)
+        shown.append((inside & (local[..., 2] > 0.1)).any(axis=1).mean())
+    assert np.mean(shown) > 0.9
+    assert min(shown) > 0.5
+
+
 def test_same_seed_same_walk(walks):
     world, path = walks[0]
     again, other = walk(world, seed=world.seed), walk(world, seed=world.seed + 1000)

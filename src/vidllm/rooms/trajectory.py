@@ -37,6 +37,10 @@ _FASTEST_TURN = np.radians(70)
 _FURTHEST = 7.0
 """Things further away are not counted as seen."""
 _HEADINGS = 36
+_FILLED = 0.35
+"""Share of the picture that furniture fills where no more is wished for."""
+_FULL_VIEW = 1.8
+"""How many unseen things a picture full of furniture is worth when one decides where to look."""
 _ASPECTS = (4 / 3, 16 / 9, 3 / 2, 1.0)
 
 
@@ -59,7 +63,23 @@ class _Sights:
     """What there is to see."""
 
     centers: Float[np.ndarray, "Q 3"]
+    areas: Float[np.ndarray, "Q"]
+    """Of a side, square metres; smaller than they are for what belongs to walls and ceiling."""
     outline: Float[np.ndarray, "V 2"]
+
+    @classmethod
+    def of(cls, world: World) -> "_Sights":
+        """All instances of a world."""
+        rows = [(*piece.position, *piece.size) for piece in world.instances]
+        places, sizes = np.split(np.array(rows, dtype=float).reshape(-1, 6), 2, axis=1)
+        hung = np.array([p.support in ("wall", "ceiling") for p in world.instances], dtype=bool)
+        areas = np.sqrt(sizes[:, 0] * sizes[:, 1]) * np.maximum(sizes[:, 2], 0.1)
+        areas = np.where(hung, 0.3 * np.minimum(sizes[:, 0] * sizes[:, 2], 1.0), areas)
+        return cls(centers=places + sizes * [0, 0, 0.5], areas=areas, outline=world.outline)
+
+    def solid_angles(self, offset: Float[np.ndarray, "K Q 3"]) -> Float[np.ndarray, "K Q"]:
+        """Steradians that things fill for eyes this far off, about; capped for what is near."""
+        return np.minimum(self.areas / np.maximum((offset**2).sum(axis=-1), 0.25), 0.6)
 
     def reachable(self, eyes: Float[np.ndarray, "K 3"]) -> Bool[np.ndarray, "K Q"]:
         """Whether no wall is between an eye and a thing, nor too long a way."""
@@ -114,19 +134,14 @@ def walk(
     finer = int(np.ceil(_RATE / fps))
     time = np.arange((frames - 1) * finer + 1) / (fps * finer)
     space = free_space(world.outline, world.instances)
-    sights = _Sights(centers=_centers(world), outline=world.outline)
+    sights = _Sights.of(world)
     walks = [_attempt(rng, space, sights, lens, time)[::finer] for _ in range(_ATTEMPTS)]
     stride = max(int(fps / 6), 1)
-    best = max(walks, key=lambda poses: _share_seen(poses[::stride], sights, lens))
-    intrinsics = np.array(
-        [[lens.focal, 0, lens.width / 2], [0, lens.focal, lens.height / 2], [0, 0, 1]]
-    )
+    best = max(walks, key=lambda poses: _worth(poses[::stride], sights, lens))
+    width, height, focal = lens.width, lens.height, lens.focal
+    intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     return CameraPath(
-        camera_to_world=best,
-        intrinsics=intrinsics,
-        height=lens.height,
-        width=lens.width,
-        fps=fps,
+        camera_to_world=best, intrinsics=intrinsics, height=height, width=width, fps=fps
     )
 
 
@@ -136,15 +151,8 @@ def share_in_view(world: World, path: CameraPath) -> float:
     Walls between count as hiding, furniture does not.
     """
     lens = _Lens(width=path.width, height=path.height, focal=float(path.intrinsics[0, 0]))
-    sights = _Sights(centers=_centers(world), outline=world.outline)
+    sights = _Sights.of(world)
     return _share_seen(path.camera_to_world, sights, lens)
-
-
-def _centers(world: World) -> Float[np.ndarray, "Q 3"]:
-    centers = [
-        (*piece.position[:2], piece.position[2] + piece.size[2] / 2) for piece in world.instances
-    ]
-    return np.array(centers, dtype=float).reshape(-1, 3)
 
 
 def _draw_lens(
@@ -304,6 +312,7 @@ def _gaze(
     half = np.arctan(lens.tangents) * [0.85, 0.8]
     ahead = np.arctan2(*np.gradient(spots[:, :2], axis=0).T[::-1]) if len(spots) > 1 else [0.0]
     follow = rng.choice([0.0, 0.3, 1.0], p=[0.5, 0.3, 0.2])
+    fills = sights.solid_angles(offset) * reachable / (4 * half[0] * half[1])
     unseen = np.ones(len(sights.centers))
     yaws, pitches = [rng.uniform(-np.pi, np.pi)], [tilt]
     limit = np.radians(rng.uniform(35, np.degrees(_FASTEST_TURN))) * (keys[1] - keys[0])
@@ -314,14 +323,17 @@ def _gaze(
         worth = unseen * reachable[key]
         gain = ((away < half[0]) * worth).sum(axis=1)
         pull = (np.exp(-away / 0.8) * worth).sum(axis=1)  # towards what is out of view
-        course = np.cos(options - ahead[key])
-        score = gain + 0.4 * pull + follow * course - 0.25 * np.abs(options - yaws[-1]) * (key > 0)
+        filled = ((away < half[0]) * fills[key] * (0.3 + 0.7 * unseen)).sum(axis=1)
+        score = gain + 0.4 * pull + _FULL_VIEW * np.minimum(filled / _FILLED, 1)
+        score += follow * np.cos(options - ahead[key])
+        score -= 0.25 * np.abs(options - yaws[-1]) * (key > 0)
         yaw = options[int(np.argmax(score + rng.gumbel(0, 0.25, len(options))))]
         looked = (np.abs(_wrapped(bearing[key] - yaw)) < half[0]) & reachable[key]
-        level = np.average(slope[key, looked], weights=unseen[looked]) if looked.any() else tilt
+        weights = (unseen + 5 * fills[key])[looked]
+        level = np.average(slope[key, looked], weights=weights) if looked.any() else tilt
         pitch = float(np.clip(0.5 * tilt + 0.5 * level, np.radians(-34), np.radians(4)))
         seen = looked & (np.abs(slope[key] - pitch) < half[1])
-        unseen[seen] = np.minimum(unseen[seen], 0.06)
+        unseen[seen] = np.minimum(unseen[seen], 0.1)
         yaws.append(float(yaw))
         pitches.append(pitch)
     return tuple(_eased(keys, np.array(angles[1:]), time) for angles in (yaws, pitches))
@@ -358,16 +370,29 @@ def _poses(
     return poses
 
 
-def _share_seen(poses: np.ndarray, sights: _Sights, lens: _Lens) -> float:
-    """Share of things whose centre is in view at least once."""
-    if not len(sights.centers):
-        return 1.0
+def _in_view(poses: np.ndarray, sights: _Sights, lens: _Lens) -> Bool[np.ndarray, "T Q"]:
+    """Whether the centre of a thing is in a picture and no wall before it."""
     offset = sights.centers[None] - poses[:, None, :3, 3]  # [T, Q, 3]
     local = np.einsum("tcr,tqc->tqr", poses[:, :3, :3], offset)
     ahead = np.maximum(local[..., 2:], 1e-9)
     inside = (np.abs(local[..., :2]) < lens.tangents * ahead).all(axis=-1) & (local[..., 2] > 0.1)
-    seen = inside & sights.reachable(poses[:, :3, 3])
-    return float(seen.any(axis=0).mean())
+    return inside & sights.reachable(poses[:, :3, 3])
+
+
+def _share_seen(poses: np.ndarray, sights: _Sights, lens: _Lens) -> float:
+    """Share of things whose centre is in view at least once."""
+    if not len(sights.centers):
+        return 1.0
+    return float(_in_view(poses, sights, lens).any(axis=0).mean())
+
+
+def _worth(poses: np.ndarray, sights: _Sights, lens: _Lens) -> float:
+    """The more it shows, and the fewer empty pictures, the better a walk is."""
+    offset = sights.centers[None] - poses[:, None, :3, 3]
+    fills = sights.solid_angles(offset) * _in_view(poses, sights, lens)
+    filled = np.minimum(fills.sum(axis=1) / (4 * np.prod(np.arctan(lens.tangents))) / _FILLED, 1)
+    empty = float((filled < 0.2).mean())
+    return 2 * _share_seen(poses, sights, lens) + float(filled.mean() - empty) / 2
 
 
 def _wrapped(angle: np.ndarray) -> np.ndarray:

@@ -4,14 +4,16 @@ import numpy as np
 
 from vidllm.rooms.layout.lighting import draw_lights, hang_lamps
 from vidllm.rooms.layout.openings import install_openings
-from vidllm.rooms.layout.outline import draw_outline
-from vidllm.rooms.layout.placing import Library, Plan
+from vidllm.rooms.layout.outline import depth_in_front, draw_outline
+from vidllm.rooms.layout.placing import Library, Plan, Zone
 from vidllm.rooms.layout.program import ROOM_TYPES, furnish
 from vidllm.rooms.layout.structure import build_structure, count_structure
 from vidllm.rooms.world import Split, World
 from vidllm.types import UsageError
 
 _TYPES = tuple(ROOM_TYPES)
+_THICKEST = 0.31
+"""Walls between two joined rooms, metres; an edge of the outline no longer than this ends one."""
 _SHARES = (0.16, 0.17, 0.12, 0.13, 0.08, 0.1, 0.14, 0.1)
 
 
@@ -52,6 +54,7 @@ def build_world(
     openings = install_openings(
         plan, doors=int(rng.choice([1, 2], p=[0.75, 0.25])), windows=_windows(rng, name, plan.area)
     )
+    _keep_passages_clear(plan)
     furnish(plan, kind, openings)
     hang_lamps(plan, count=1 + int(plan.area > 20) + int(rng.random() < 0.2))
     return World(
@@ -63,6 +66,16 @@ def build_world(
         instances=tuple(piece.instance for piece in plan.pieces),
         lights=draw_lights(plan, openings),
     )
+
+
+def _keep_passages_clear(plan: Plan) -> None:
+    """Nothing stands in or across the opening between two joined rooms."""
+    for wall in plan.walls:
+        if wall.length <= _THICKEST and not wall.outer:
+            middle = wall.length / 2
+            width = depth_in_front(plan.outline, wall.point(middle, 0.01), wall.inward)
+            zone = Zone(x=0.0, y=width / 2, width=wall.length + 0.9, depth=width)
+            plan.keep_free(zone, wall.pose(middle))
 
 
 def _windows(rng: np.random.Generator, room_type: str, area: float) -> int:

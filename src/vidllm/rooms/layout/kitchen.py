@@ -14,15 +14,20 @@ _TALL = 1.3
 
 
 def place_kitchen(plan: Plan) -> list[Piece]:
-    """The row, shortened as need be, at the first wall that takes it; long walls first."""
-    for index in sorted(range(len(plan.walls)), key=lambda i: -plan.walls[i].length)[:5]:
-        wall = plan.walls[index]
-        row = _draw_row(plan, min(wall.length - 0.1, plan.rng.uniform(1.8, 5.0)))
-        for count in range(len(row), 1, -1):
+    """The row at whichever wall takes most of it; long walls first."""
+    rows = []
+    for wall in sorted(plan.walls, key=lambda wall: -wall.length)[:5]:
+        row = _draw_row(plan, min(wall.length - 0.1, plan.rng.uniform(2.6, 5.0)))
+        rows.append((wall, row))
+    for count in range(max(len(row) for _, row in rows), 1, -1):
+        for wall, row in rows:
+            if len(row) < count:
+                continue
             width = sum(piece.size[0] + 0.005 for piece in row[:count])
-            members = _lined_up(row[:count], width)
+            members = _lined_up(_ordered(plan, row[:count]), width)
             members += _above(plan, members)
-            zone = Zone(x=0.0, y=0.95, width=width, depth=0.6)
+            front = 0.03 + max(piece.size[1] for piece in row[:count])
+            zone = Zone(x=0.0, y=front + 0.32, width=width, depth=0.6)
             group = Group(members=tuple(members), zones=(zone,))
             if placed := plan.place(group, along(plan, wall, width)):
                 _load_counters(plan, placed)
@@ -51,21 +56,29 @@ def place_kitchen_island(plan: Plan) -> list[Piece]:
 
 
 def _draw_row(plan: Plan, width: float) -> list[Piece]:
-    """Appliances in random order with cabinets between, tall ones at an end."""
+    """Appliances and cabinets that fit into a width, what a kitchen needs most first."""
     rng = plan.rng
     wanted = ["kitchen sink", "stove", "refrigerator"]
     wanted += [kind for kind in ("dishwasher", "washing machine") if rng.random() < 0.35]
     wanted += ["kitchen cabinet"] * int(rng.integers(1, 5))
     cabinet = plan.draw("kitchen cabinet", support="floor", max_size=_BASE)
-    tall, low = [], []
+    row = []
     for kind in wanted:
-        limit = (1.1, 0.85, 2.1) if kind == "refrigerator" else (1.9, 0.85, 1.3)
+        limit = (1.1, 0.85, 2.1) if kind == "refrigerator" else (1.2, 0.85, 1.3)
         same = kind == "kitchen cabinet" and rng.random() < 0.7
         piece = cabinet if same else plan.draw(kind, support="floor", max_size=limit)
         if piece is None or piece.size[0] > width:
             continue
         width -= piece.size[0] + 0.005
-        (tall if piece.size[2] > _TALL else low).append(piece)
+        row.append(piece)
+    return row
+
+
+def _ordered(plan: Plan, row: list[Piece]) -> list[Piece]:
+    """In random order, tall ones at an end."""
+    rng = plan.rng
+    tall = [piece for piece in row if piece.size[2] > _TALL]
+    low = [piece for piece in row if piece.size[2] <= _TALL]
     order = [low[index] for index in rng.permutation(len(low))]
     return tall + order if rng.random() < 0.5 else order + tall
 

@@ -55,7 +55,7 @@ def draw_outline(rng: np.random.Generator, sides: tuple[float, float]) -> Float[
         outline = _with_notch(rng, width, depth)
     elif shape < 0.77:
         outline = _with_alcove(rng, width, depth)
-    elif shape < 0.85:
+    elif shape < 0.85 or longest < 4:  # small rooms come alone
         outline = _with_cut_corner(rng, width, depth)
     else:
         outline = _two_rooms(rng, width, depth)

@@ -14,15 +14,31 @@ Step = Callable[[Plan], object]
 _COUNTED = (
     "chair", "stool", "armchair", "plant", "picture", "box", "bookshelf", "cabinet", "trash can",
     "floor lamp", "table lamp", "ottoman", "bag", "suitcase", "shoes", "monitor", "laptop", "book",
-    "cup", "vase", "bottle", "bowl", "pillow", "toy", "nightstand", "radiator", "office chair",
-    "side table", "speaker", "mirror",
+    "cup", "vase", "bottle", "bowl", "pillow", "toy", "radiator", "side table", "speaker", "clock",
 )  # fmt: skip
 """Categories that people own several of, so that a count can be anything from 1 to 6."""
-_COUNTED_WHERE_WET = (
-    "chair", "stool", "plant", "picture", "box", "trash can", "towel", "mirror", "bottle", "cup",
+_COUNTED_IN_KITCHENS = (
+    "chair", "stool", "plant", "picture", "box", "trash can", "towel", "book", "bottle", "cup",
     "bowl", "vase", "radiator", "floor mat", "laundry basket", "kitchen cabinet",
 )  # fmt: skip
-"""What there are several of in kitchens and bathrooms."""
+_COUNTED_IN_BATHROOMS = (
+    "plant", "picture", "box", "trash can", "towel", "bottle", "cup", "vase", "radiator",
+    "floor mat", "laundry basket",
+)  # fmt: skip
+"""What there are several of where the water is."""
+_FEW = {
+    "floor lamp": 2, "radiator": 2, "laundry basket": 2, "trash can": 2, "side table": 2,
+    "ottoman": 2, "floor mat": 2, "clock": 2, "speaker": 2, "bag": 3, "suitcase": 3,
+    "armchair": 4, "table lamp": 3, "bookshelf": 5, "cabinet": 3, "laptop": 3, "shoes": 4,
+    "monitor": 4, "kitchen cabinet": 5,
+}  # fmt: skip
+"""Most of what nobody has many of, where things are counted."""
+_ONE = frozenset({
+    "piano", "fireplace", "refrigerator", "freezer", "washing machine", "crib", "room divider",
+    "air conditioner", "whiteboard", "water cooler", "exercise machine", "dressing table", "clock",
+    "fan", "clothes rack", "drying rack", "bicycle", "stroller", "wheelchair", "mirror", "ladder",
+})  # fmt: skip
+"""Not added as a single piece where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +95,7 @@ _OFFICE = ("bookshelf", "file cabinet", "cabinet", "plant", "trash can", "whiteb
            "water cooler", "armchair", "floor lamp", "chair", "clock", "fire extinguisher",
            "bag", "air conditioner")  # fmt: skip
 _BATH = ("washing machine", "laundry basket", "trash can", "cabinet", "stool", "towel", "radiator",
-         "plant", "drying rack", "floor mat", "mirror")  # fmt: skip
+         "plant", "drying rack", "floor mat")  # fmt: skip
 _DINING = ("cabinet", "plant", "floor lamp", "mirror", "clock", "fireplace", "bookshelf", "chair",
            "high chair", "piano", "side table", "wall lamp")  # fmt: skip
 _SMALL = ("book", "cup", "vase", "bottle", "bowl", "candle", "flowers", "plant", "table lamp",
@@ -107,7 +123,7 @@ ROOM_TYPES: dict[str, RoomType] = {
         always=(kitchen.place_kitchen,),
         often=(_table, kitchen.place_kitchen_island),
         singles=_KITCHEN,
-        counted=_COUNTED_WHERE_WET,
+        counted=_COUNTED_IN_KITCHENS,
         things=("cup", "bowl", "plate", "bottle", "pot", "kettle", "toaster", "flowers"),
     ),
     "office": RoomType(
@@ -121,7 +137,7 @@ ROOM_TYPES: dict[str, RoomType] = {
         sides=(2.0, 3.8),
         always=(bathing.place_bathroom,),
         singles=_BATH,
-        counted=_COUNTED_WHERE_WET,
+        counted=_COUNTED_IN_BATHROOMS,
         things=("cup", "bottle", "vase", "flowers", "plant"),
         clutter=0.7,
     ),
@@ -165,13 +181,17 @@ def furnish(plan: Plan, kind: RoomType, openings: list[Opening]) -> None:
     for index in rng.permutation(len(kind.often)):
         if rng.random() < 0.6:
             kind.often[index](plan)
-    for category in rng.choice(kind.counted, size=int(rng.integers(2, 6)), replace=False):
-        decorating.multiply(plan, str(category), int(rng.integers(2, 7)))
+    for category in rng.choice(kind.counted, size=int(rng.integers(2, 5)), replace=False):
+        least, most = (2, _FEW[category]) if category in _FEW else (4, 6)
+        decorating.multiply(plan, str(category), int(rng.integers(least, most + 1)))
     density = kind.clutter * rng.uniform(0.4, 1.3) * np.sqrt(plan.area / 14)
-    for category in rng.choice(kind.singles, size=round(5 * density)):
-        decorating.place_single(plan, str(category), tidy=0.85 if kind.clutter < 2 else 0.4)
+    count = min(round(5 * density), len(kind.singles))
+    for category in rng.choice(kind.singles, size=count, replace=False):
+        if category not in _ONE or not plan.count(category):
+            decorating.place_single(plan, str(category), tidy=0.85 if kind.clutter < 2 else 0.4)
     if rng.random() < 0.8:
         decorating.place_hanging(plan, "picture", int(rng.integers(1, 5)))
-    if rng.random() < 0.3:
-        decorating.place_hanging(plan, str(rng.choice(["mirror", "clock", "wall lamp"])), 1)
+    extra = str(rng.choice(["mirror", "clock", "wall lamp"]))
+    if rng.random() < 0.3 and not plan.count(extra):
+        decorating.place_hanging(plan, extra, 1)
     decorating.scatter(plan, kind.things, round(5 * density), several=True)

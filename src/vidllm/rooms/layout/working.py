@@ -1,5 +1,7 @@
 """Desks at walls or back to back, the chair facing them, and what one works with."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from vidllm.rooms.layout.placing import Group, Member, Piece, Plan
@@ -15,13 +17,17 @@ def place_desk(plan: Plan, model: Piece | None = None) -> list[Piece]:
         return []
     gap = plan.rng.uniform(0.03, 0.06)
     members = [Member(piece=desk, y=gap + desk.size[1] / 2, essential=True)]
-    members += _chair(plan, gap + desk.size[1], 1)
+    chair = _chair(plan, gap + desk.size[1], 1)
+    beside = []
     for side, kind in ((1, "computer tower"), (-1, "trash can"), (-1, "file cabinet")):
         piece = plan.draw(kind, max_size=(0.6, 0.7, 1.5)) if plan.rng.random() < 0.3 else None
         if piece is not None:
             reach = desk.size[0] / 2 + 0.05 + piece.size[0] / 2
-            members.append(Member(piece=piece, x=side * reach, y=gap + piece.size[1] / 2))
-    placed = plan.place(Group(members=tuple(members)), along_walls(plan, desk.size[0]))
+            beside.append(Member(piece=piece, x=side * reach, y=gap + piece.size[1] / 2))
+    poses = along_walls(plan, desk.size[0])
+    insisted = [replace(member, essential=True) for member in chair]
+    placed = plan.place(Group(members=(*members, *insisted, *beside)), poses)
+    placed = placed or plan.place(Group(members=(*members, *chair, *beside)), poses)
     if placed:
         equip_desk(plan, placed[0])
     return placed
@@ -50,7 +56,8 @@ def _chair(plan: Plan, front: float, side: int) -> list[Member]:
     """Before a desk whose front edge is at ``front``, facing it."""
     rng = plan.rng
     kind = "office chair" if rng.random() < 0.7 else "chair"
-    chair = plan.draw(kind, max_size=(0.85, 0.9, 1.4))
+    limit = (0.85, 0.9, 1.4)
+    chair = plan.draw(kind, max_size=limit) or plan.draw("chair", max_size=limit)
     if chair is None or rng.random() < 0.06:
         return []
     jitter = float(np.clip(rng.normal(0, 0.15), -0.5, 0.5))

@@ -18,7 +18,8 @@ void main() {
     vec2 motion = vec2(0.0);
     if (seen.z > 0.05) {
         motion = (seen.xy / seen.z * intrinsics.xy + intrinsics.zw - vec2(pixel)) * shutter;
-        motion *= min(1.0, 40.0 / max(length(motion), 1e-6));
+        float longest = 0.03 * float(max(textureSize(color_map, 0).x, textureSize(color_map, 0).y));
+        motion *= min(1.0, longest / max(length(motion), 1e-6));
     }
     if (dot(motion, motion) < 0.05) {
         out_color = texelFetch(color_map, pixel, 0);
