@@ -11,7 +11,7 @@ CHECKED := geometry video export losses inference $(addprefix models.,$(MODELS))
 SHAPES := $(subst $(EMPTY) $(EMPTY),$(COMMA),$(addprefix vidllm.,$(CHECKED)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-rooms dev demo test test-all bench check clean distclean
+.PHONY: help setup setup-rooms dev demo test test-all bench bench-rooms check clean distclean
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ dev: .venv/.ready-dev ## Set up .venv with what tests and checks need
 .venv/.ready-dev: $(SETUP_INPUTS)
 	@bash scripts/setup.sh dev
 
-setup-rooms: .venv/.ready-dev ## Also install the furniture and OpenGL for `vidllm rooms` (Debian, Ubuntu)
+setup-rooms: .venv/.ready-dev ## Also install and pack the furniture, and OpenGL, for `vidllm rooms` (Debian)
 	@bash scripts/setup_rooms.sh
 
 demo: .venv/.ready-core ## Ask about, ground in and reconstruct the example clip
@@ -47,6 +47,9 @@ test-all: .venv/.ready-dev ## Run every test, with shapes checked
 
 bench: .venv/.ready-dev ## Run the benchmarks
 	@$(PYTHON_BIN) benchmarks/run.py
+
+bench-rooms: .venv/.ready-dev ## Measure how fast rooms are made
+	@$(PYTHON_BIN) benchmarks/rooms.py
 
 check: .venv/.ready-dev ## Lint, formatting and types
 	@$(PYTHON_BIN) -m ruff check .

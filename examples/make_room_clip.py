@@ -1,192 +1,144 @@
-"""Render the example clip: a six-second walk through a furnished room.
+"""Make the example clip: one scene of Rooms, and the truth about it.
 
-Run ``python examples/make_room_clip.py`` (about a minute on two cores). It writes ``room.mp4`` and
-``room.json`` beside this file. The JSON is the ground truth:
+    python examples/make_room_clip.py           # needs the furniture: `make setup-rooms`
 
-- ``intrinsics`` [3, 3] of all frames, in pixels, pixel centres at integer coordinates;
-- ``extrinsics`` [S, 3, 4], camera-from-world of every frame, where the world is the first camera's
-  frame (OpenCV axes, metres); ``room_from_world`` [4, 4] maps it to the room frame (z up, origin at
-  the first camera, +y the wall direction nearest its heading);
-- ``objects``: label, and the box of each in the room frame (center and full size along x, y, z),
-  with the number of frames in which at least 0.2 % of the pixels show it.
+Writes ``room.mp4``, ``room.json`` and ``ATTRIBUTIONS.txt`` beside this file. In the JSON: metres,
+the frames of `vidllm.types`, and the first frame's camera as camera world:
 
-Everything in the picture is computed here, from formulas and a seed: no third-party material.
+- ``intrinsics`` [3, 3] of all frames; ``extrinsics`` [S, 3, 4], camera from world, of every frame;
+  ``room_from_world`` [4, 4];
+- ``room``: kind, floor polygon (room frame) and heights of floor and ceiling;
+- ``objects``: category, colour, box in the room frame, and how many frames show at least 0.2 % of
+  their pixels of it; ``id`` is what the questions refer to;
+- ``surface_points``: of some frames, points in the room frame and the object they lie on (or
+  another id: floor, ceiling, wall);
+- ``questions`` with answers, ``referring`` expressions with the object meant, ``descriptions``.
 """
 
 import json
-from concurrent.futures import ProcessPoolExecutor
-from fractions import Fraction
-from functools import partial
+import tempfile
 from pathlib import Path
 
-import av
 import numpy as np
-from room_clip.furniture import Thing, furnish
-from room_clip.lighting import LightMap, reflectance
-from room_clip.materials import MATERIALS
-from room_clip.raycaster import Solid, cast_frame, pixel_rays
 
-WIDTH, HEIGHT, FPS, SECONDS = 448, 336, 15, 6
-FIELD_OF_VIEW = np.radians(68)
-EXPOSURE = 1.7
-SEED = 2026
+from vidllm.rooms.archive import FolderFiles, StoredScene
+from vidllm.rooms.generate import make_scene
+from vidllm.rooms.observe import room_from_building
+from vidllm.rooms.storage import IMAGE_FILES, Settings, write_beside
+from vidllm.rooms.studio import open_rooms_studio
 
-# Time (0 to 1), x, y, yaw to the left of +y in degrees, pitch upward in degrees.
-WAYPOINTS = np.array(
-    [
-        (0.00, 1.75, -1.72, 30.0, -13.0),
-        (0.25, 1.10, -1.62, 40.0, -14.0),
-        (0.50, 0.30, -1.50, 34.0, -13.0),
-        (0.75, -0.35, -1.35, 2.0, -12.0),
-        (1.00, -0.80, -1.15, -36.0, -13.0),
-    ]
-)
+SETTINGS = Settings(split="test-seen", seed=2026, long_side=480, fps=15, seconds=8)
+NUMBER = 0
+"""Of the scenes with these settings."""
+POINT_FRAMES, POINTS = 6, 150
+HERE = Path(__file__).resolve().parent
 
 
-def camera_path(frames: int) -> np.ndarray:
-    """Camera-from-scene of a handheld camera at eye height, [S, 3, 4]."""
-    time = np.linspace(0, 1, frames)
-    smooth = _spline(WAYPOINTS[:, 0], WAYPOINTS[:, 1:], time)
-    seconds = time * SECONDS
-    sway = np.sin(np.outer(seconds, [5.3, 11.1, 3.7, 8.9, 2.3, 6.1]) + np.arange(6) * 1.7)
-    x, y = smooth[:, 0] + 0.008 * sway[:, 0], smooth[:, 1] + 0.006 * sway[:, 2]
-    z = 1.52 + 0.012 * sway[:, 1]
-    yaw = np.radians(smooth[:, 2] + 0.35 * sway[:, 3])
-    pitch = np.radians(smooth[:, 3] + 0.4 * sway[:, 5])
-    roll = np.radians(0.6 * sway[:, 4])
-    return np.stack([_look(*pose) for pose in np.stack([x, y, z, yaw, pitch, roll], axis=-1)])
-
-
-def _spline(knots: np.ndarray, values: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """Cubic Hermite interpolation with central-difference slopes, [T, D]."""
-    slopes = np.gradient(values, knots, axis=0)
-    segment = np.clip(np.searchsorted(knots, time, side="right") - 1, 0, len(knots) - 2)
-    width = (knots[segment + 1] - knots[segment])[:, None]
-    t = (time - knots[segment])[:, None] / width
-    return (
-        (2 * t**3 - 3 * t**2 + 1) * values[segment]
-        + (t**3 - 2 * t**2 + t) * width * slopes[segment]
-        + (3 * t**2 - 2 * t**3) * values[segment + 1]
-        + (t**3 - t**2) * width * slopes[segment + 1]
-    )
-
-
-def _look(x: float, y: float, z: float, yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Camera-from-scene [3, 4]: yaw to the left of +y, pitch upward, roll clockwise."""
-    level = np.array([np.cos(yaw), np.sin(yaw), 0.0])
-    forward = np.array([-np.sin(yaw) * np.cos(pitch), np.cos(yaw) * np.cos(pitch), np.sin(pitch)])
-    down = np.cross(forward, level)
-    right = np.cos(roll) * level + np.sin(roll) * down
-    rotation = np.stack([right, np.cross(forward, right), forward])
-    return np.concatenate([rotation, -rotation @ np.array([[x], [y], [z]])], axis=1)
-
-
-def render(
-    solids: list[Solid], light: LightMap, intrinsics: np.ndarray, extrinsic: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """One image, uint8 [H, W, 3], and which solid each of 2 x 2 samples a pixel sees."""
-    rays = pixel_rays(intrinsics, HEIGHT, WIDTH, step=0.5).astype(np.float32)
-    extrinsic = extrinsic.astype(np.float32)
-    depth, which = cast_frame(solids, extrinsic, rays)
-    points = (rays * depth[..., None] - extrinsic[:, 3]) @ extrinsic[:, :3]
-    radiance = np.zeros((*depth.shape, 3), np.float32)
-    for index in np.unique(which):
-        seen = which == index
-        local = solids[index].to_local(points[seen], position=True)
-        color = reflectance(solids, index, local)
-        emission = MATERIALS[solids[index].material].emission if index else 0.0
-        radiance[seen] = color * (emission or light.look_up(index, local))
-    shown = 1 - np.exp(-EXPOSURE * radiance)  # soft shoulder instead of clipped lights
-    return np.rint(255 * _shrink(shown) ** (1 / 2.2)).astype(np.uint8), which
-
-
-def _shrink(image: np.ndarray) -> np.ndarray:
-    """Halve the size with the kernel 1, 3, 3, 1 over 8 along both axes."""
-    for axis in (0, 1):
-        padding = [(1, 1) if axis == k else (0, 0) for k in range(3)]
-        rows = np.moveaxis(np.pad(image, padding, mode="edge"), axis, 0)
-        rows = (rows[0:-2:2] + 3 * rows[1:-1:2] + 3 * rows[2::2] + rows[3::2]) / 8
-        image = np.moveaxis(rows, 0, axis)
-    return image
-
-
-def write_video(images: list[np.ndarray], path: Path) -> None:
-    """H.264 in MP4; the same images give the same bytes."""
-    with av.open(str(path), "w", options={"movflags": "+faststart", "fflags": "+bitexact"}) as file:
-        stream = file.add_stream("libx264", rate=Fraction(FPS))
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.codec_context.thread_count = 1
-        stream.options = {"crf": "20", "preset": "slow"}
-        for image in images:
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        file.mux(stream.encode())
-
-
-def describe(
-    solids: list[Solid],
-    things: list[Thing],
-    cameras: np.ndarray,
-    intrinsics: np.ndarray,
-    visible: np.ndarray,
-) -> dict:
-    """The ground truth, as in this module's docstring; ``visible`` [S, Q] is shares of pixels."""
-    to_homogeneous = [np.vstack([camera, [0, 0, 0, 1]]) for camera in cameras]
-    scene_from_world = np.linalg.inv(to_homogeneous[0])
-    room_from_scene = np.eye(4)  # the first heading is within 45 degrees of +y
-    room_from_scene[:3, 3] = -scene_from_world[:3, 3]
-    objects = []
-    for index, thing in enumerate(things):
-        lows, highs = zip(*(solids[part].bounds() for part in thing.solids), strict=True)
-        low, high = np.min(lows, axis=0), np.max(highs, axis=0)
-        objects.append(
-            {
-                "id": index,
-                "label": thing.label,
-                "center": _rounded((low + high) / 2 + room_from_scene[:3, 3]),
-                "size": _rounded(high - low),
-                "frames_seen": int((visible[:, index] >= 0.002).sum()),
-            }
-        )
+def truth(scene: StoredScene) -> dict:
+    """The JSON file's content; see this module's docstring."""
+    record, path, poses = scene.record, scene.path, scene.path.camera_to_world
+    room = room_from_building(poses[0])
+    corners = np.array(record["outline"])
+    outline = np.c_[corners, np.zeros(len(corners)), np.ones(len(corners))] @ room.T
+    floor = float(room[2, 3])
     return {
-        "license": "CC0-1.0",
-        "source": f"rendered by examples/make_room_clip.py, seed {SEED}; nothing third-party",
+        "source": "made by `python examples/make_room_clip.py`: scene "
+        f"{scene.scene_id} of `vidllm rooms generate --split {SETTINGS.split} "
+        f"--seed {SETTINGS.seed} --size {SETTINGS.long_side} --fps {SETTINGS.fps:g} "
+        f"--seconds {SETTINGS.seconds:g}`",
+        "license": "models by several authors, CC BY 3.0 or public domain: see ATTRIBUTIONS.txt",
         "units": "metres; OpenCV cameras; boxes are centre and full size in the room frame",
-        "fps": FPS,
-        "width": WIDTH,
-        "height": HEIGHT,
-        "intrinsics": _rounded(intrinsics),
-        "extrinsics": _rounded(np.stack(to_homogeneous)[:, :3] @ scene_from_world),
-        "room_from_world": _rounded(room_from_scene @ scene_from_world),
-        "objects": objects,
-    }
+        "fps": record["fps"],
+        "width": path.width,
+        "height": path.height,
+        "intrinsics": _rounded(path.intrinsics),
+        "extrinsics": _rounded((np.linalg.inv(poses) @ poses[0])[:, :3]),
+        "room_from_world": _rounded(room @ poses[0]),
+        "room": {
+            "type": record["room_type"],
+            "outline": _rounded(outline[:, :2]),
+            "floor": floor,
+            "ceiling": floor + record["height"],
+        },
+        "objects": _objects(scene),
+        "surface_points": _surface_points(scene),
+    } | _language(scene)
+
+
+def _objects(scene: StoredScene) -> list[dict]:
+    seen = (scene.visible_pixels >= 0.002 * scene.path.width * scene.path.height).sum(axis=0)
+    return [
+        {
+            "id": item["id"],
+            "label": item["category"],
+            "colors": item["color_words"],
+            "center": _rounded(item["center"]),
+            "size": _rounded(item["size"]),
+            "frames_seen": int(frames),
+        }
+        for item, frames in zip(scene.record["objects"], seen, strict=True)
+    ]
+
+
+def _surface_points(scene: StoredScene) -> list[dict]:
+    rng = np.random.default_rng(SETTINGS.seed)
+    frames = np.linspace(0, scene.num_frames - 1, POINT_FRAMES).round().astype(int)
+    room, path, result = room_from_building(scene.path.camera_to_world[0]), scene.path, []
+    depths, ids = scene.depth(frames), scene.instance_ids(frames)
+    for frame, depth, owners in zip(frames, depths, ids, strict=True):
+        v, u = rng.integers(0, (path.height, path.width), (POINTS, 2)).T
+        v, u = v[depth[v, u] > 0], u[depth[v, u] > 0]
+        rays = np.stack([u, v, np.ones_like(u)]).astype(float)
+        points = np.linalg.inv(path.intrinsics) @ rays * depth[v, u]
+        to_room = (room @ path.camera_to_world[frame])[:3]
+        points = (to_room[:, :3] @ points).T + to_room[:, 3]
+        result.append(
+            {"frame": int(frame), "points": _rounded(points, 4), "ids": owners[v, u].tolist()}
+        )
+    return result
+
+
+def _language(scene: StoredScene) -> dict:
+    questions = [
+        {"question": item["question"], "answers": item["answers"], "object_ids": item["object_ids"]}
+        for item in scene.language("qa")
+    ]
+    questions += [
+        {
+            "question": item["question"],
+            "options": item["options"],
+            "answers": [item["ground_truth"]],
+            "object_ids": item["rooms"]["object_ids"],
+        }
+        for item in scene.language("vsi")
+    ]
+    referring = [
+        {"description": item["description"], "object_id": int(item["object_id"])}
+        for item in scene.language("referring")
+    ]
+    descriptions = [item["description"] for item in scene.language("descriptions")]
+    return {"questions": questions, "referring": referring, "descriptions": descriptions}
+
+
+def _rounded(numbers: np.ndarray | list, digits: int = 6) -> list:
+    return (np.round(numbers, digits) + 0.0).tolist()
 
 
 def main() -> None:
-    """Render, then write ``room.mp4`` and ``room.json`` beside this file."""
-    here = Path(__file__).resolve().parent
-    focal = WIDTH / 2 / np.tan(FIELD_OF_VIEW / 2)
-    intrinsics = np.array([[focal, 0, WIDTH / 2], [0, focal, HEIGHT / 2], [0, 0, 1]])
-    cameras = camera_path(FPS * SECONDS)
-    solids, things = furnish(SEED)
-    print(f"Lighting {len(solids)} solids ...", flush=True)
-    render_one = partial(render, solids, LightMap(solids, SEED), intrinsics)
-    images, shares = [], []
-    owners = np.array([solid.owner for solid in solids])
-    with ProcessPoolExecutor(max_workers=2) as pool:
-        for image, which in pool.map(render_one, cameras):
-            images.append(image)
-            count = np.bincount(owners[which].ravel() + 1, minlength=len(things) + 1)[1:]
-            shares.append(count / which.size)
-            print(f"\rFrame {len(images)} of {len(cameras)}", end="", flush=True)
-    write_video(images, here / "room.mp4")
-    truth = describe(solids, things, cameras, intrinsics, np.array(shares))
-    lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in truth.items())
-    (here / "room.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    print(f"\nWrote {here / 'room.mp4'} and {here / 'room.json'}")
-
-
-def _rounded(numbers: np.ndarray) -> list:
-    return (np.round(numbers, 6) + 0.0).tolist()
+    """Make the scene in a temporary folder and write the three files."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = make_scene(Path(folder), SETTINGS, NUMBER, open_rooms_studio(SETTINGS))
+        scene = StoredScene(place.name, FolderFiles(place))
+        lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in truth(scene).items())
+        models = "\n".join(sorted(scene.record["attributions"]))
+        files = {
+            "room.mp4": scene.files.read(IMAGE_FILES["mp4"]),
+            "room.json": ("{\n" + ",\n".join(lines) + "\n}\n").encode(),
+            "ATTRIBUTIONS.txt": f"Models in room.mp4, authors and licences\n\n{models}\n".encode(),
+        }
+    for name, data in files.items():
+        write_beside(HERE / name, data)
+        print(HERE / name, f"{len(data) / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """A `Studio` whose rooms are boxes, filmed by the tests' own ray caster: exact, quick, no GPU."""
 
 import numpy as np
-from raycaster import look, make_intrinsics
-from room_clip.raycaster import Solid, cast_frame, pixel_rays
+from raycaster import Solid, cast_frame, look, make_intrinsics, pixel_rays
 
 from vidllm.rooms.generate import SceneSeeds, Shot
 from vidllm.rooms.storage import Settings
@@ -94,13 +93,13 @@ class FakeStudio:
             fps=10.0,
         )
 
-    def film(self, world: World, path: CameraPath, seeds: SceneSeeds):
+    def film(self, world: World, path: CameraPath, seeds: SceneSeeds, frames):
         width, depth, height = ROOM
         room = Solid(center=(0, 0, height / 2), half=(width / 2, depth / 2, height / 2))
         solids = [room, *(solid_of(instance) for instance in world.instances)]
         rays = pixel_rays(path.intrinsics, HEIGHT, WIDTH)
         colors = np.random.default_rng(seeds.photography).integers(60, 255, (len(solids), 3))
-        for pose in path.camera_to_world:
+        for pose in path.camera_to_world[list(frames)]:
             metres, which = cast_frame(solids, np.linalg.inv(pose)[:3], rays)
             shade = (1 - 0.1 * np.clip(metres, 0, 5))[..., None]
             image = (colors[which] * shade).astype(np.uint8)

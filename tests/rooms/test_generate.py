@@ -133,6 +133,31 @@ def test_killed_half_way_resumes_without_half_scenes(dataset, tmp_path):
     assert digests(tmp_path / "d") == digests(dataset)
 
 
+def test_keyframes_are_frames_of_the_same_walk(dataset, tmp_path):
+    settings = Settings(seed=3, images="jpg", keyframes=3)
+    generate(tmp_path / "d", settings, scenes=1, open_studio=FakeStudio)
+    whole = Archive(dataset).scene("train-3-000000")
+    kept = Archive(tmp_path / "d").scene("train-3-000000")
+    frames = [0, 2, 5]  # of 6, evenly spread
+    assert kept.num_frames == 3
+    assert kept.path.timestamps.tolist() == pytest.approx([0, 0.2, 0.5])
+    assert kept.record["fps"] == pytest.approx(2 / 0.5)
+    assert np.array_equal(kept.path.camera_to_world, whole.path.camera_to_world[frames])
+    assert np.array_equal(kept.depth(range(3)), whole.depth(frames))
+    assert np.array_equal(kept.instance_ids(range(3)), whole.instance_ids(frames))
+    assert np.array_equal(kept.visible_pixels, whole.visible_pixels[frames])
+    assert np.abs(kept.images(range(3)).astype(int) - whole.images(frames)).mean() < 6
+    assert kept.reconstruction([1, 2]).timestamps.tolist() == pytest.approx([0.2, 0.5])
+
+
+def test_more_keyframes_than_frames_are_all_frames(dataset, tmp_path):
+    settings = Settings(seed=3, keyframes=50)
+    generate(tmp_path / "d", settings, scenes=1, open_studio=FakeStudio)
+    whole = Archive(dataset).scene("train-3-000000").files
+    kept = Archive(tmp_path / "d").scene("train-3-000000").files
+    assert all(kept.read(name) == whole.read(name) for name in ("depth.zip", "video.mp4"))
+
+
 def test_an_odd_scene_does_not_end_the_run(tmp_path):
     report = generate(tmp_path / "d", Settings(), scenes=6, open_studio=BrokenStudio)
     odd = {f"train-0-{n:06d}" for n in range(6) if scene_seeds(Settings(), n).world % 2}
@@ -194,6 +219,7 @@ def open_blind_studio(settings):
         ({"long_side": 10}, "64 to 4096 pixels, got 10"),
         ({"fps": 0.0}, "fps must be 0.1 to 600, got 0.0"),
         ({"images": "gif"}, "unknown image format 'gif'"),
+        ({"keyframes": 1}, "keyframes must be at least 2, got 1"),
     ],
 )
 def test_wrong_settings(changes, message):
@@ -216,8 +242,12 @@ def test_wrong_numbers(tmp_path, changes, message):
 
 
 def test_directories_of_others_are_left_alone(dataset, tmp_path):
-    with pytest.raises(UsageError, match=r"holds scenes with seed 3, not 4: choose another"):
-        generate(dataset, Settings(seed=4), scenes=1, open_studio=FakeStudio)
+    for settings, message in (
+        (Settings(seed=4), "begun with seed 3, this run asks for seed 4: choose another directory"),
+        (Settings(seed=3, keyframes=4), "begun with no keyframes, this run asks for keyframes 4: "),
+    ):
+        with pytest.raises(UsageError, match=message):
+            generate(dataset, settings, scenes=1, open_studio=FakeStudio)
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(UsageError, match="not empty and no Rooms dataset"):
         generate(tmp_path, Settings(), scenes=1, open_studio=FakeStudio)

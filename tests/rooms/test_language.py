@@ -19,14 +19,17 @@ from vidllm.rooms.language import (
     vsi_problem,
     write_language,
 )
+from vidllm.rooms.language.checker.references import only
+from vidllm.rooms.language.checker.scene import CheckedScene
 from vidllm.rooms.language.records import TASKS, plain
 
-SCENES = 300
+SCENES = 80
+INCOMPLETE = ("object_rel_distance", "obj_appearance_order", "route_planning")
+"""Types whose rounds of letters may stay incomplete."""
 SETTINGS = LanguageSettings(
     questions_per_type=1,
     spatial_questions_per_type=1,
-    situations=1,
-    questions_per_situation=6,
+    situations=2,
     expressions_per_object=1,
     target_queries=6,
     captioned_objects=3,
@@ -190,60 +193,55 @@ def test_nothing_depends_on_what_was_partly_seen(corpus):
 
 
 def test_guessing_gains_little(corpus):
-    answers = {}
-    for row in rows_of(corpus, "qa"):
-        answers.setdefault(kind_of(row), []).append(row["answers"][0])
-    for row in rows_of(corpus, "situated_qa"):
-        answers.setdefault(f"situated {kind_of(row)}", []).append(row["rooms"]["accepted"][0])
-    yes_or_no = ("existence", "is_color", "is_material", "is_placed", "situated is")
-    for kind in (*yes_or_no, "compare_height", "compare_volume", "situated can"):
-        counts = Counter(answer for answer in answers[kind] if answer in ("yes", "no"))
-        margin = max(0.03, 0.7 / np.sqrt(counts.total()))  # 0.5 / sqrt(n) is one sigma of a coin
-        assert abs(counts["yes"] / counts.total() - 0.5) < margin, (kind, counts)
-    for kind in ("count", "color", "situated which"):
-        counts = Counter(answers[kind])
-        assert counts.most_common(1)[0][1] / counts.total() <= 0.35, (kind, counts)
+    tasks = ("qa", "situated_qa", "vsi")
+    guesses = majority_scores(row for task in tasks for row in rows_of(corpus, task))
+    judged = {kind: guess for kind, guess in guesses.items() if guess.limit is not None}
+    assert judged.keys() >= {"existence", "is_placed", "compare_volume", "can (yes/no)", "count"}
+    assert judged.keys() >= {"how", "object_counting", "which_side", "closer, by place"}
+    assert judged.keys() >= {"others (direction)", "obj_appearance_order", "route_planning"}
+    del judged["object_counting"]  # these scenes hold more than two of one category at most
+    for kind, guess in judged.items():
+        exact = guess.family != "count" and kind not in INCOMPLETE
+        margin = 0.0 if exact else 0.7 / np.sqrt(guess.questions)  # few scenes: chance remains
+        assert guess.score <= guess.limit + margin, (kind, guess)
 
 
-def test_choices_are_at_chance(corpus):
-    scores = majority_scores(rows_of(corpus, "vsi"))
-    assert scores["object_rel_direction_easy, by words"] < 0.56
-    for kind, chance in (
-        ("object_rel_direction_easy", 1 / 2),
-        ("object_rel_direction_medium", 1 / 3),
-        ("object_rel_direction_hard", 1 / 4),
-        ("object_rel_distance", 1 / 4),
-        ("obj_appearance_order", 1 / 4),
-    ):
-        number = sum(kind_of(row) == kind for row in rows_of(corpus, "vsi"))
-        assert scores[kind] < chance + 2.5 * np.sqrt(chance * (1 - chance) / number), kind
+def test_every_scene_has_as_many_of_each_answer(corpus):
+    """The same answer to all questions of a type is right for exactly its share in any scene."""
+    for _, language in corpus:
+        for kind in ("existence", "is_color", "is_material", "is_placed", "compare_height"):
+            rows = [row for row in language.qa if kind_of(row) == kind]
+            assert sum(row["answers"][0] == "yes" for row in rows) == len(rows) / 2
+        for kind in ("easy", "medium", "hard"):
+            kind = f"object_rel_direction_{kind}"
+            rows = [row for row in language.vsi if kind_of(row) == kind]
+            letters = Counter(row["ground_truth"] for row in rows)
+            texts = Counter(row["options"]["ABCD".index(row["ground_truth"])][3:] for row in rows)
+            for counts in (letters, texts):
+                assert not rows or [*counts.values()] == [1] * len(rows[0]["options"])
 
 
-def test_majority_scores_of_known_answers():
-    options = ["A. left", "B. right"]
-    vsi = [
-        {"question_type": "object_rel_direction_easy", "ground_truth": letter, "options": options}
-        for letter in "AAAB"
-    ]
-    sizes = [
-        {"question_type": "object_size_estimation", "ground_truth": value, "options": None}
-        for value in ("100", "100", "1000")
-    ]
-    qa = [
-        {"answers": [word], "rooms": {"question_type": "color"}} for word in ("red", "red", "tan")
-    ]
-    scores = majority_scores([*vsi, *sizes, *qa])
-    assert scores["object_rel_direction_easy"] == 0.75
-    assert scores["object_rel_direction_easy, by words"] == 0.75
-    assert scores["object_size_estimation"] == pytest.approx(2 / 3)
-    assert scores["color"] == pytest.approx(2 / 3)
-    counts = [
-        {"question_type": "object_counting", "ground_truth": number, "options": None}
-        for number in ("2", "2", "3", "9")
-    ]
-    scores = majority_scores(counts)
-    assert scores["object_counting"] == 0.5
-    assert scores["object_counting, relative"] == pytest.approx(0.6)  # two: 1 + 1 + 0.4 + 0
+def _named(scene: CheckedScene, record: dict | list) -> set[int]:
+    """Rows of everything that descriptions anywhere in a record pick out."""
+    values = record.values() if isinstance(record, dict) else record
+    found = {
+        row for value in values if isinstance(value, dict | list) for row in _named(scene, value)
+    }
+    return found | ({only(scene, record)} if "name" in record else set())
+
+
+def test_situations_do_not_tell_the_answer(corpus):
+    """Where something is, or whether it is at hand, is not asked of what the situation names."""
+    asks = ("is_side", "can_see", "can_reach", "direction", "closer", "nearest")
+    asked = 0
+    for scene, language in corpus[:40]:
+        checked = CheckedScene(scene, language.settings.visibility)
+        for row in language.situated_qa:
+            if row["rooms"]["program"]["ask"] in asks:
+                named = _named(checked, row["rooms"]["situation"])
+                assert not named & {checked.row[i] for i in row["rooms"]["object_ids"]}, row
+                asked += 1
+    assert asked > 100
 
 
 def test_same_seed_same_words(corpus):

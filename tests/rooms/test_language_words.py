@@ -83,6 +83,17 @@ def test_on_and_under():
     assert relations.under(chair, desk) is None  # half tucked in
 
 
+def test_a_rug_is_under_what_stands_on_it():
+    rug = thing(2, "rug", (0.2, 0, 0.005), (2.0, 1.6, 0.01))
+    beside = thing(3, "rug", (2.5, 0, 0.005), (2.0, 1.6, 0.01))
+    halfway = thing(4, "rug", (1.0, 0, 0.005), (1.6, 1.6, 0.01))
+    desk, rug, beside, halfway = things_of(DESK, rug, beside, halfway)
+    assert relations.under(rug, desk) is True
+    assert relations.under(beside, desk) is False
+    assert relations.under(halfway, desk) is None
+    assert relations.under(desk, rug) is False
+
+
 def test_next_to_leaves_a_band_open():
     truths = []
     for gap in (0.2, 0.5, 1.0):
@@ -333,13 +344,18 @@ def test_mirrored_text(text, mirrored):
 
 def test_mirrored_scene_has_mirrored_answers():
     """Language about a scene, mirrored, is true of the mirrored scene."""
-    scene = scene_of(*TRIANGLE)
+    more = (
+        thing(4, "plant", (-2.2, -1, 0.3), (0.4, 0.4, 0.6)),
+        thing(5, "stool", (1, -2.5, 0.3), (0.4, 0.4, 0.6)),
+        thing(6, "box", (-1.5, 2, 0.3), (0.4, 0.4, 0.6)),
+    )
+    scene = scene_of(*TRIANGLE, *more)
     flipped = tuple(
         replace(item, box=(-item.box[0], *item.box[1:]), yaw=-item.yaw) for item in scene.objects
     )
     mirror = replace(scene, objects=flipped)
     checked = 0
-    for seed in range(20):
+    for seed in range(4):
         language = write_language(scene, seed)
         rows = [row for row in language.vsi if "direction" in row["question_type"]]
         for row in rows:

@@ -1,9 +1,13 @@
 """Real rooms, small: furniture, layout, camera, renderer and language together."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from render_world import require_egl
 
@@ -29,7 +33,7 @@ SMALL = Settings(split="test-unseen", long_side=112, fps=2.0, seconds=4.0)
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory) -> Path:
     if not cache_path().is_file():
-        pytest.skip("the furniture is not packed (`vidllm rooms generate` packs it)")
+        pytest.skip("the furniture is not packed (`make setup-rooms` packs it)")
     require_egl()
     path = tmp_path_factory.mktemp("rooms") / "dataset"
     report = generate(path, SMALL, scenes=2, open_studio=open_rooms_studio)
@@ -58,6 +62,37 @@ def test_scenes_hold_what_was_asked_for(directory):
             assert (item.visible_share == 0) or max(item.visible_pixels) > 0
         images = scene.images(range(8))
         assert images.std() > 10
+
+
+def test_keyframes_are_filmed_as_part_of_the_walk(directory, tmp_path):
+    settings = replace(SMALL, keyframes=3, images="jpg")
+    generate(tmp_path / "d", settings, scenes=1, open_studio=open_rooms_studio)
+    whole = Archive(directory).scene("test-unseen-0-000000")
+    kept = Archive(tmp_path / "d").scene("test-unseen-0-000000")
+    frames = [0, 4, 7]
+    assert kept.path.timestamps.tolist() == pytest.approx(whole.path.timestamps[frames].tolist())
+    assert (kept.depth(range(3)) == whole.depth(frames)).all()
+    assert (kept.instance_ids(range(3)) == whole.instance_ids(frames)).all()
+    seen = kept.visible_pixels.max(axis=0) > 0
+    shares = np.array([item["visible_share"] for item in kept.record["objects"]])
+    assert ((shares > 0) == seen).all()  # measured on every frame
+    first, again = (scene.images([0])[0].astype(int) for scene in (whole, kept))
+    assert np.abs(first - again).mean() < 8  # the same light, but for the coding
+    assert validate([tmp_path / "d"], open_rooms_reference).ok
+
+
+def test_without_egl_the_run_ends_in_one_line(directory, tmp_path):
+    command = [sys.executable, "-m", "vidllm", "rooms", "generate", "--scenes", "2"]
+    done = subprocess.run(
+        [*command, "--workers", "1", "--out", str(tmp_path / "d")],
+        env=os.environ | {"__EGL_VENDOR_LIBRARY_FILENAMES": "/nonexistent"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("vidllm: no OpenGL 3.3 context through EGL (")
+    assert done.stderr.count("\n") == 1
+    assert Archive(tmp_path / "d").scene_ids == []
 
 
 def test_models_of_other_splits_are_found(directory):

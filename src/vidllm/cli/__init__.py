@@ -16,6 +16,7 @@ from vidllm.cli.model import Doctor, Info
 from vidllm.cli.options import console_warnings
 from vidllm.cli.reconstruct import Reconstruct
 from vidllm.cli.rooms import Rooms
+from vidllm.cli.train import Train
 from vidllm.types import VidLLMError
 
 Verb = (
@@ -26,6 +27,7 @@ Verb = (
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Rooms, tyro.conf.subcommand("rooms")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )

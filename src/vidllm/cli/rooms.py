@@ -52,6 +52,8 @@ class Generate:
     """Length of a walk; drawn for every scene when left out."""
     images: Literal["mp4", "jpg"] = "mp4"
     """How frames are stored: H.264 video, or JPEG files in a zip archive."""
+    keyframes: int | None = None
+    """Draw and store only so many frames of a walk, evenly spread; all when left out."""
     scenes_per_shard: int | None = None
     """Pack the scenes into tar shards of so many (webdataset layout)."""
     json: bool = False
@@ -69,6 +71,7 @@ class Generate:
             fps=self.fps,
             seconds=self.seconds,
             images=self.images,
+            keyframes=self.keyframes,
         )
         prepare_furniture()
         with _progress("scenes", self.scenes) as (progress, task):
@@ -234,7 +237,8 @@ def _progress(unit: str, total: int | None) -> Generator[tuple[Progress, TaskID]
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=messages, transient=True) as progress:
+    quiet = not messages.is_terminal
+    with Progress(*columns, console=messages, transient=True, disable=quiet) as progress:
         yield progress, progress.add_task(unit, total=total)
 
 

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from vidllm.models.config import SPECIAL_TOKENS, VidLLMConfig
 from vidllm.models.initialisation import initialise_all
-from vidllm.models.pretrained import dinov2_small_path, language_model_path
+from vidllm.models.lora import inject_lora, merge_lora
+from vidllm.models.pretrained import dinov2_small_path, language_model_path, weights_root
 from vidllm.models.processor import VidLLMProcessor
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.recipes import RECIPES
@@ -51,13 +53,18 @@ def load_model(name_or_path: str) -> Loaded:
         VidLLMError: When the files cannot be read.
     """
     if name_or_path == "tiny":
-        return _assemble_tiny()
+        shipped = weights_root() / "tiny"
+        if (shipped / "config.json").is_file():
+            return load_trained(shipped)
+        return load_base("tiny")
     if name_or_path in RECIPES:
         raise UsageError(
             f"recipe {name_or_path!r} has no public weights: train it, or give a directory "
             f"(`vidllm info --model {name_or_path}` prints its size)"
         )
     config = load_config(name_or_path)
+    if config.base:
+        return load_trained(Path(name_or_path))
     try:
         model, info = VidLLMForConditionalGeneration.from_pretrained(
             name_or_path, config=config, output_loading_info=True
@@ -79,9 +86,20 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _assemble_tiny() -> Loaded:
-    """The default: shipped encoder and language model; adapter and heads as initialised."""
-    config = RECIPES["tiny"]()
+def load_base(recipe: str, config: VidLLMConfig | None = None) -> Loaded:
+    """A recipe with shipped parts before any training: encoder and language model as shipped,
+    adapter and heads as initialised.
+
+    Args:
+        recipe: Its name.
+        config: Instead of the recipe's own.
+
+    Raises:
+        UsageError: The recipe has no shipped parts.
+    """
+    if recipe != "tiny":
+        raise UsageError(f"recipe {recipe!r} has no shipped weights to start from: only tiny has")
+    config = config or RECIPES[recipe]()
     language_directory = language_model_path()
     language_model = AutoModelForCausalLM.from_pretrained(
         language_directory, dtype=torch.float32, local_files_only=True
@@ -89,7 +107,39 @@ def _assemble_tiny() -> Loaded:
     tokenizer = AutoTokenizer.from_pretrained(language_directory, local_files_only=True)
     processor = VidLLMProcessor.from_config(config, tokenizer)
     model = assemble(config, language_model, dinov2_small_path())
+    if config.word_anchors is not None:
+        model.word_anchors.read_words(model.get_input_embeddings(), tokenizer)
     return model, processor
+
+
+def load_trained(directory: Path, *, merge: bool = True) -> Loaded:
+    """A trained model that lies over a recipe's shipped parts (see `vidllm.training.export`).
+
+    Args:
+        directory: Of its config and weights.
+        merge: Fold low-rank adapters into the language model; False keeps them, to train on.
+
+    Raises:
+        VidLLMError: Its weights are no weights of that model.
+    """
+    config = load_config(str(directory))
+    model, processor = load_base(config.base, config)
+    if config.lora is not None:
+        inject_lora(model)
+    known = dict(model.named_parameters()) | dict(model.named_buffers())
+    for file in sorted(directory.glob("model-*.safetensors")):
+        try:
+            tensors = load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise VidLLMError(f"{file} cannot be read: {_first_line(error)}") from error
+        for name, tensor in tensors.items():
+            if name not in known or known[name].shape != tensor.shape:
+                raise VidLLMError(f"{file}: {name} {tuple(tensor.shape)} does not fit the model")
+            with torch.no_grad():
+                known[name].copy_(tensor)
+    if merge and config.lora is not None:
+        merge_lora(model)
+    return model.eval(), processor
 
 
 def assemble(

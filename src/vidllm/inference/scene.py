@@ -19,15 +19,18 @@ from vidllm.export import export_scene
 from vidllm.inference.generation import GenerationConfig, Step, Turn, generate, read_questions
 from vidllm.models.grounding_head import select_boxes, select_proposals
 from vidllm.models.language_model import Prefix, build_prefix, splice
-from vidllm.models.processor import COORD_TOKEN, LOC_TOKEN
+from vidllm.models.processor import (
+    COORD_TOKEN,
+    DESCRIBE_PLACE,
+    DESCRIBE_SCENE,
+    GROUND,
+    LOC_TOKEN,
+)
 from vidllm.types import Answer, Box3D, Reconstruction, UsageError, VidLLMError
 
 if TYPE_CHECKING:
     from vidllm.inference.pipeline import Pipeline
 
-DESCRIBE_SCENE = "Describe this room."
-DESCRIBE_PLACE = f"Describe the object at {COORD_TOKEN}."
-GROUND = "Locate: {text}"
 FILE_FORMAT = "vidllm-scene-1"
 Place = Sequence[float]
 

@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torch.nn import functional as F
 
 from vidllm.geometry.boxes import distance_iou, iou
 
@@ -165,6 +166,23 @@ def match_loss(
     matched = log_probabilities.masked_fill(~wanted, -torch.inf).logsumexp(dim=-1)
     per_loc = -torch.where(row, matched, 0.0).sum(dim=-1) / row.sum(dim=-1)
     return per_loc.sum() / max(len(per_loc), 1)
+
+
+def word_loss(
+    logits: Float[Tensor, "*N K1"], targets: Int[Tensor, "*N"], *, none_weight: float = 0.2
+) -> Float[Tensor, ""]:
+    """Cross-entropy of patches over the words of one group and, last, *none of them*.
+
+    Args:
+        logits: K words and none (K1 = K + 1).
+        targets: Word of every patch; K for none, -100 where it is not known.
+        none_weight: Weight of patches that show nothing with a word: they are many.
+    """
+    weight = logits.new_ones(logits.shape[-1])
+    weight[-1] = none_weight
+    rows = logits.flatten(0, -2).float()
+    total = F.cross_entropy(rows, targets.flatten(), weight.float(), reduction="sum")
+    return total / weight.float()[targets[targets >= 0]].sum().clamp(min=1e-6)
 
 
 def _pad_targets(

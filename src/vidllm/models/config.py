@@ -17,6 +17,7 @@ from vidllm.models.global_frame_attention import GlobalFrameAttentionConfig
 from vidllm.models.grounding_head import GroundingConfig
 from vidllm.models.metric_depth import MetricDepthConfig
 from vidllm.models.patch_3d import Patch3DConfig
+from vidllm.models.word_anchors import WordAnchorsConfig
 
 SPECIAL_TOKENS = ("<video>", "<LOC>", "<coord>")
 """Placeholder of a visual token, request for a box, a place given by its coordinates."""
@@ -32,10 +33,13 @@ class VidLLMConfig(PreTrainedConfig):
         metric_taps: Encoder blocks (0-based) whose outputs the metric depth decoder reads.
         adapter, global_frame_attention, camera_head, dense_head, metric_depth, patch_3d, grounding:
             Keyword arguments of the part's own config dataclass; derived widths may be left out.
+        word_anchors: The same for the word anchors of small models; None (the paper's) has none.
         num_frames: Frames sampled from a video.
         short_side: Short side of the frames in pixels, before the crop to whole patches.
         scale_frames: Frames drawn at random for the scale of a scene.
         video_token_id, loc_token_id, coord_token_id: Ids of ``SPECIAL_TOKENS``.
+        base: Recipe whose shipped parts the saved weights lie over; empty when they are complete.
+        lora: Rank and alpha of low-rank adapters of the language model among the weights.
         trained: What the weights were trained on; empty when adapter and heads are random.
     """
 
@@ -55,12 +59,15 @@ class VidLLMConfig(PreTrainedConfig):
     metric_depth: dict | None = None
     patch_3d: dict | None = None
     grounding: dict | None = None
+    word_anchors: dict | None = None
     num_frames: int = 16
     short_side: int = 224
     scale_frames: int = 16
     video_token_id: int | None = None
     loc_token_id: int | None = None
     coord_token_id: int | None = None
+    base: str = ""
+    lora: dict | None = None
     trained: str = ""
     tie_word_embeddings: bool = False
 
@@ -90,6 +97,9 @@ class VidLLMConfig(PreTrainedConfig):
         self.patch_3d = dims | (self.patch_3d or {})
         dims = {"patch_dim": width, "language_dim": text.hidden_size}
         self.grounding = dims | (self.grounding or {})
+        if self.word_anchors is not None:
+            dims = {"embed_dim": width, "language_dim": text.hidden_size}
+            self.word_anchors = dims | self.word_anchors
         for part in (self.dense_head, self.metric_depth, self.grounding):
             part.update({k: list(v) for k, v in part.items() if isinstance(v, tuple)})
 
@@ -127,3 +137,8 @@ class VidLLMConfig(PreTrainedConfig):
     def grounding_config(self) -> GroundingConfig:
         """Typed view of ``grounding``."""
         return GroundingConfig(**self.grounding)
+
+    @property
+    def word_anchors_config(self) -> WordAnchorsConfig:
+        """Typed view of ``word_anchors``."""
+        return WordAnchorsConfig(**(self.word_anchors or {}))

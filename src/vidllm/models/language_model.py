@@ -24,6 +24,8 @@ class TextBatch:
     input_ids: Int[Tensor, "B L"]
     attention_mask: Int[Tensor, "B L"]
     labels: Int[Tensor, "B L"] | None = None
+    turn_ids: Int[Tensor, "B L"] | None = None
+    """Of packed questions: 0 for what all see, then the question's number."""
 
 
 def expand_placeholders(batch: TextBatch, token_id: int, counts: list[int]) -> TextBatch:
@@ -32,27 +34,46 @@ def expand_placeholders(batch: TextBatch, token_id: int, counts: list[int]) -> T
     Samples that already hold several placeholders are left as they are (`splice` checks their
     number). Padding is dropped and made anew on the right.
     """
-    rows = []
+    columns = {"input_ids": (batch.input_ids, token_id)}
+    if batch.labels is not None:
+        columns["labels"] = (batch.labels, IGNORE_INDEX)
+    if batch.turn_ids is not None:
+        columns["turn_ids"] = (batch.turn_ids, 0)
+    padding = {"input_ids": 0, "labels": IGNORE_INDEX, "turn_ids": 0}
+    rows: dict[str, list[Tensor]] = {name: [] for name in columns}
     for index, count in enumerate(counts):
         keep = batch.attention_mask[index].bool()
-        row = [batch.input_ids[index][keep]]
-        if batch.labels is not None:
-            row.append(batch.labels[index][keep])
-        where = (row[0] == token_id).nonzero()[:, 0]
-        if len(where) == 1:
-            at = int(where[0])
-            row = [
-                torch.cat([t[:at], t.new_full((count,), fill), t[at + 1 :]])
-                for t, fill in zip(row, (token_id, IGNORE_INDEX), strict=False)
-            ]
-        rows.append(row)
+        where = (batch.input_ids[index][keep] == token_id).nonzero()[:, 0]
+        for name, (values, fill) in columns.items():
+            row = values[index][keep]
+            if len(where) == 1:
+                at = int(where[0])
+                row = torch.cat([row[:at], row.new_full((count,), fill), row[at + 1 :]])
+            rows[name].append(row)
     pad = torch.nn.utils.rnn.pad_sequence
-    ids = pad([row[0] for row in rows], batch_first=True)
-    mask = pad([torch.ones_like(row[0]) for row in rows], batch_first=True)
-    labels = None
-    if batch.labels is not None:
-        labels = pad([row[1] for row in rows], batch_first=True, padding_value=IGNORE_INDEX)
-    return TextBatch(input_ids=ids, attention_mask=mask, labels=labels)
+    mask = pad([torch.ones_like(row) for row in rows["input_ids"]], batch_first=True)
+    padded = {
+        name: pad(values, batch_first=True, padding_value=padding[name])
+        for name, values in rows.items()
+    }
+    return TextBatch(attention_mask=mask, **padded)
+
+
+def attention_of_turns(
+    turn_ids: Int[Tensor, "B L"], attention_mask: Int[Tensor, "B L"]
+) -> tuple[Bool[Tensor, "B 1 L L"], Int[Tensor, "B L"]]:
+    """Let packed questions see what is common and themselves, as if each were asked alone.
+
+    Returns:
+        Which position may look at which, and positions that start anew after the common part.
+    """
+    length = turn_ids.shape[1]
+    same = turn_ids[:, :, None] == turn_ids[:, None, :]
+    causal = torch.ones(length, length, dtype=torch.bool, device=turn_ids.device).tril()
+    allowed = causal & (same | (turn_ids == 0)[:, None, :]) & attention_mask.bool()[:, None, :]
+    allowed = allowed | torch.eye(length, dtype=torch.bool, device=turn_ids.device)
+    positions = allowed.sum(dim=-1) - 1
+    return allowed[:, None], positions
 
 
 def splice(

@@ -16,6 +16,9 @@ from vidllm.types import Frames, UsageError
 from vidllm.video import fit_to_patches, sample_frames
 
 VIDEO_TOKEN, LOC_TOKEN, COORD_TOKEN = SPECIAL_TOKENS
+DESCRIBE_SCENE = "Describe this room."
+DESCRIBE_PLACE = f"Describe the object at {COORD_TOKEN}."
+GROUND = "Locate: {text}"
 MAX_QUESTION_TOKENS = 2048
 """A longer question is refused."""
 MAX_ASPECT = 3
@@ -93,12 +96,13 @@ class VidLLMProcessor(ProcessorMixin):
             frames = videos if isinstance(videos, Frames) else sample_frames(videos, **sampling)
             data["images"] = self.prepare_images(frames)[None]
         if text is not None:
-            ids = torch.cat([self.prefix_ids(), self.question_ids(text)])
-            labels = torch.full_like(ids, -100)
+            prefix = self.prefix_ids()
             if answer is not None:
-                target = self._encode(answer + self.end_of_turn)
-                ids, labels = torch.cat([ids, target]), torch.cat([labels, target])
-                data["labels"] = labels[None]
+                ids, labels = self.turn_ids(text, answer)
+                data["labels"] = torch.cat([torch.full_like(prefix, -100), labels])[None]
+            else:
+                ids = self.question_ids(text)
+            ids = torch.cat([prefix, ids])
             data["input_ids"] = ids[None]
             data["attention_mask"] = torch.ones_like(ids)[None]
         return BatchFeature(data)
@@ -140,6 +144,13 @@ class VidLLMProcessor(ProcessorMixin):
                 f"the question has {len(ids):,} tokens: shorten it to {MAX_QUESTION_TOKENS}"
             )
         return ids
+
+    def turn_ids(self, question: str, answer: str) -> tuple[Int[Tensor, "L"], Int[Tensor, "L"]]:
+        """A question with its answer, and labels: loss on the answer and what closes it only."""
+        asked = self.question_ids(question)
+        answered = self._encode(answer + self.end_of_turn)
+        labels = torch.cat([torch.full_like(asked, -100), answered])
+        return torch.cat([asked, answered]), labels
 
     @property
     def end_of_turn(self) -> str:

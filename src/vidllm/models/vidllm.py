@@ -35,6 +35,7 @@ from vidllm.models.initialisation import initialise
 from vidllm.models.language_model import (
     IGNORE_INDEX,
     TextBatch,
+    attention_of_turns,
     expand_placeholders,
     splice,
 )
@@ -42,9 +43,22 @@ from vidllm.models.metric_depth import MetricDepth
 from vidllm.models.patch_3d import Patch3D
 from vidllm.models.precision import full_precision
 from vidllm.models.vision_encoder import VisionEncoder
+from vidllm.models.word_anchors import WordAnchors
 
 FRAMES_PER_CHUNK = 8
 """Frames that pass through the encoder together; frames are independent there, so this is exact."""
+
+
+@dataclass(kw_only=True)
+class FrameFeatures:
+    """What the shared encoder says about the frames; while it is frozen, it can be kept."""
+
+    base_tokens: Float[Tensor, "B S P C"]
+    taps: list[Float[Tensor, "_ P C"]]
+    """For the metric depth decoder, ``B * S`` frames each."""
+    image_size: tuple[int, int]
+    grid: tuple[int, int]
+    """Patches (rows, columns) of a frame."""
 
 
 @dataclass(kw_only=True)
@@ -72,7 +86,12 @@ class GeometryOutput:
 class SceneEncoding:
     """A video, encoded once: geometry in metres and everything the language side needs."""
 
-    geometry: GeometryOutput
+    geometry: GeometryOutput | None
+    """None where it was left out."""
+    geometry_tokens: Float[Tensor, "B S P C"]
+    semantic_tokens: Float[Tensor, "B S P C"]
+    word_logits: dict[str, Float[Tensor, "B N _"]]
+    """Of the word anchors, by group; empty without them."""
     patches: Float[Tensor, "B N C"]
     """3D patches of all frames (N = S * P), for the grounding decoder."""
     patch_points: Float[Tensor, "B N 3"]
@@ -113,6 +132,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         self.dense_head = DenseHead(config.dense_head_config)
         self.metric_depth_head = MetricDepth(config.metric_depth_config)
         self.patch_3d = Patch3D(config.patch_3d_config)
+        if config.word_anchors is not None:
+            self.word_anchors = WordAnchors(config.word_anchors_config)
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.grounding_head = GroundingHead(config.grounding_config)
         self.post_init()
@@ -126,67 +147,102 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
 
     def forward(
         self,
-        images: Float[Tensor, "B S 3 H W"],
+        images: Float[Tensor, "B S 3 H W"] | FrameFeatures,
         input_ids: Int[Tensor, "B L"],
         attention_mask: Int[Tensor, "B L"] | None = None,
         labels: Int[Tensor, "B L"] | None = None,
         proposals: Float[Tensor, "B Q 6"] | None = None,
+        *,
+        turn_ids: Int[Tensor, "B L"] | None = None,
+        places: list[Float[Tensor, "_ 6"]] | None = None,
+        patch_points: Float[Tensor, "B N 3"] | None = None,
+        reconstruct: bool = True,
     ) -> VidLLMOutput:
         """From frames and a prompt to next-token logits (or a loss) and boxes.
 
         Args:
-            images: RGB in [0, 1], sides multiples of the patch size.
+            images: RGB in [0, 1], sides multiples of the patch size; or their features.
             input_ids: Prompts with one ``<video>`` each (expanded here), padded on the right.
             attention_mask: 1 for tokens, 0 for padding; all ones when left out.
             labels: Next-token targets, -100 where there is no loss.
             proposals: Boxes in the room frame among which each ``<LOC>`` chooses.
+            turn_ids: Packs several questions about a scene: 0 for what all of them see, then the
+                number of the question; each sees tokens of 0 and its own, as if asked alone.
+            places: Per sample what its ``<coord>`` tokens stand for, centre and size in the room
+                frame; size 0 for a point.
+            patch_points: Centres of the patches in the room frame; the reconstruction's by default.
+            reconstruct: False leaves out the reconstruction; positions must be given then.
         """
-        scene = self.encode_scene(images)
+        scene = self.encode_scene(images, patch_points=patch_points, reconstruct=reconstruct)
 
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        text = TextBatch(input_ids=input_ids, attention_mask=attention_mask, labels=labels)
+        text = TextBatch(
+            input_ids=input_ids, attention_mask=attention_mask, labels=labels, turn_ids=turn_ids
+        )
         text = expand_placeholders(
             text, self.config.video_token_id, [len(tokens) for tokens in scene.visual_tokens]
         )
-        embeddings = self.get_input_embeddings()(text.input_ids)
-        placeholders = text.input_ids == self.config.video_token_id
-        embeddings = splice(embeddings, placeholders, scene.visual_tokens)
+        embeddings = self._embed(text.input_ids, scene, places)
+        mask, positions = text.attention_mask, None
+        if text.turn_ids is not None:
+            mask, positions = attention_of_turns(text.turn_ids, text.attention_mask)
         hidden = self.language_model.get_decoder()(
-            inputs_embeds=embeddings, attention_mask=text.attention_mask, use_cache=False
+            inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False
         ).last_hidden_state  # [B, L, D]
 
         loss, logits = self._language_output(hidden, text.labels)
         grounding = self._ground_loc_tokens(hidden, text.input_ids, scene, proposals)
         return VidLLMOutput(loss=loss, logits=logits, grounding=grounding, scene=scene)
 
-    def encode_scene(self, images: Float[Tensor, "B S 3 H W"], *, seed: int = 0) -> SceneEncoding:
+    def encode_scene(
+        self,
+        images: Float[Tensor, "B S 3 H W"] | FrameFeatures,
+        *,
+        patch_points: Float[Tensor, "B N 3"] | None = None,
+        reconstruct: bool = True,
+        seed: int = 0,
+    ) -> SceneEncoding:
         """Everything that does not depend on the question (paper's figure, left to right).
 
         Args:
-            images: RGB in [0, 1].
+            images: RGB in [0, 1], or their features.
+            patch_points: Centres of the patches in the room frame; the reconstruction's by default.
+            reconstruct: False leaves out the reconstruction; positions must be given then.
             seed: Draws the frames that set the scale.
         """
         # Shared encoder -> Cross-Task Adapter
-        base_tokens, taps, grid = self._encode_frames(images)
-        geometry_tokens, semantic_tokens, bridge_tokens = self.cross_task_adapter(base_tokens)
-
-        # Geometry and metric flow -> scale alignment -> room frame
-        geometry = self.reconstruct(
-            geometry_tokens, bridge_tokens, taps, grid, images.shape[-2:], seed=seed
+        features = images if isinstance(images, FrameFeatures) else self.encode_frames(images)
+        geometry_tokens, semantic_tokens, bridge_tokens = self.cross_task_adapter(
+            features.base_tokens
         )
 
+        # Geometry and metric flow -> scale alignment -> room frame
+        geometry = None
+        if reconstruct:
+            geometry = self.reconstruct(geometry_tokens, bridge_tokens, features, seed=seed)
+        if patch_points is None:
+            patch_points = self.patch_points(geometry)  # [B, N, 3], no gradient
+
         # Semantic flow: 3D patches -> pooling -> projector
-        patch_points = self._patch_points(geometry, grid)  # [B, N, 3], no gradient
         patches = self.patch_3d.lift(semantic_tokens.flatten(1, 2), patch_points)
-        visual_tokens = []
-        for index in range(len(images)):
-            tokens, _ = self.patch_3d.pool(patches[index], patch_points[index])
-            if bridge_tokens is not None:
-                tokens = torch.cat([bridge_tokens[index].mean(dim=0), tokens])
-            visual_tokens.append(self.patch_3d.project(tokens))
+        word_logits = {}
+        if self.config.word_anchors is not None:
+            word_logits = self.word_anchors.logits(semantic_tokens.flatten(1, 2))
+        visual_tokens = [
+            self._visual_tokens(
+                patches[index],
+                patch_points[index],
+                None if bridge_tokens is None else bridge_tokens[index].mean(dim=0),
+                {name: logits[index] for name, logits in word_logits.items()},
+            )
+            for index in range(len(patches))
+        ]
         return SceneEncoding(
             geometry=geometry,
+            geometry_tokens=geometry_tokens,
+            semantic_tokens=semantic_tokens,
+            word_logits=word_logits,
             patches=patches,
             patch_points=patch_points,
             visual_tokens=visual_tokens,
@@ -196,21 +252,19 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         self,
         geometry_tokens: Float[Tensor, "B S P C"],
         bridge_tokens: Float[Tensor, "B S K C"] | None,
-        taps: list[Float[Tensor, "B*S P C"]],
-        grid: tuple[int, int],
-        image_size: tuple[int, int],
+        features: FrameFeatures,
         *,
         seed: int = 0,
     ) -> GeometryOutput:
         """Geometry flow (cameras, relative depth), metric flow, and their alignment."""
-        num_frames = geometry_tokens.shape[1]
+        num_frames, grid, image_size = geometry_tokens.shape[1], features.grid, features.image_size
         last = self.config.global_frame_attention_config.depth - 1
         read = sorted({*self.config.dense_head_config.layers, last})
         layers = self.global_frame_attention(geometry_tokens, grid, bridge_tokens, keep_layers=read)
         pose_enc = self.camera_head(layers[last][:, :, 0])
         dense = [layers[index] for index in self.config.dense_head_config.layers]
         values, depth_conf = self.dense_head(dense, grid, image_size)
-        metric_depth = self.metric_depth_head(taps, grid, image_size).depth
+        metric_depth = self.metric_depth_head(features.taps, grid, image_size).depth
         return self._align(
             pose_enc,
             relative_depth=values[..., 0],
@@ -232,15 +286,17 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         loc_hidden = loc_hidden.to(patches.dtype)
         return self.grounding_head(loc_hidden, patches, points, chosen)
 
-    def _encode_frames(self, images: Tensor) -> tuple[Tensor, list[Tensor], tuple[int, int]]:
-        """``[B, S, 3, H, W]`` -> base tokens ``[B, S, P, C]``, taps ``[B * S, P, C]``, grid."""
+    def encode_frames(self, images: Float[Tensor, "B S 3 H W"]) -> FrameFeatures:
+        """The shared encoder, a few frames at a time; RGB in [0, 1]."""
         batch, num_frames = images.shape[:2]
-        patch = self.config.vision_config.patch_size
-        grid = images.shape[-2] // patch, images.shape[-1] // patch
         chunks = [self.vision_encoder(c) for c in images.flatten(0, 1).split(FRAMES_PER_CHUNK)]
         base_tokens = torch.cat([chunk.patch_tokens for chunk in chunks])
-        taps = [torch.cat(tensors) for tensors in zip(*(c.taps for c in chunks), strict=True)]
-        return base_tokens.unflatten(0, (batch, num_frames)), taps, grid
+        return FrameFeatures(
+            base_tokens=base_tokens.unflatten(0, (batch, num_frames)),
+            taps=[torch.cat(tensors) for tensors in zip(*(c.taps for c in chunks), strict=True)],
+            image_size=(images.shape[-2], images.shape[-1]),
+            grid=self.vision_encoder.grid(images.shape[-2:]),
+        )
 
     def _align(
         self,
@@ -283,16 +339,48 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         )
 
     @torch.no_grad()
-    def _patch_points(
-        self, geometry: GeometryOutput, grid: tuple[int, int]
-    ) -> Float[Tensor, "B N 3"]:
+    def patch_points(self, geometry: GeometryOutput) -> Float[Tensor, "B N 3"]:
         """Position of every patch's central pixel in the room frame."""
         patch = self.config.vision_config.patch_size
         centers = geometry.world_points[:, :, patch // 2 :: patch, patch // 2 :: patch]
-        points = centers[:, :, : grid[0], : grid[1]].flatten(1, 3)  # [B, N, 3]
+        points = centers.flatten(1, 3)  # [B, N, 3]
         rotation, translation = geometry.room_from_world[:, :3].split([3, 1], dim=-1)
         with full_precision(points.device):
             return points @ rotation.mT + translation.mT
+
+    def _visual_tokens(
+        self,
+        patches: Float[Tensor, "N C"],
+        points: Float[Tensor, "N 3"],
+        bridge_tokens: Float[Tensor, "K C"] | None,
+        word_logits: dict[str, Float[Tensor, "N _"]],
+    ) -> Float[Tensor, "M D"]:
+        """Of one scene: bridge tokens, then pooled patches with the words they are anchored in."""
+        width, count = patches.shape[-1], 0
+        if word_logits:
+            words = self.word_anchors.probabilities(word_logits)
+            patches = torch.cat([patches, words.to(patches.dtype)], dim=-1)
+        pooled, _ = self.patch_3d.pool(patches, points)
+        tokens = pooled[:, :width]
+        if bridge_tokens is not None:
+            tokens, count = torch.cat([bridge_tokens, tokens]), len(bridge_tokens)
+        tokens = self.patch_3d.project(tokens)
+        if not word_logits:
+            return tokens
+        return tokens + F.pad(self.word_anchors.embed(pooled[:, width:]), (0, 0, count, 0))
+
+    def _embed(
+        self, input_ids: Tensor, scene: SceneEncoding, places: list[Tensor] | None
+    ) -> Float[Tensor, "B L D"]:
+        """Tokens' embeddings, with the scene's and the places' in their placeholders."""
+        embeddings = self.get_input_embeddings()(input_ids)
+        placeholders = input_ids == self.config.video_token_id
+        embeddings = splice(embeddings, placeholders, scene.visual_tokens)
+        if places is None:
+            return embeddings
+        located = [self.patch_3d.located_token(place[:, :3], place[:, 3:]) for place in places]
+        placeholders = input_ids == self.config.coord_token_id
+        return splice(embeddings, placeholders, located, name="<coord>")
 
     def _language_output(
         self, hidden: Tensor, labels: Tensor | None

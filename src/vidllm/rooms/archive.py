@@ -124,6 +124,7 @@ class StoredScene:
                 height=self.record["height_pixels"],
                 width=self.record["width_pixels"],
                 fps=self.record["fps"],
+                frame_times=arrays["timestamps"],
             )
 
     @cached_property
@@ -227,7 +228,7 @@ class StoredScene:
             depth_conf=np.ones_like(depth),
             world_points=points.float().numpy(),
             frame_indices=indices,
-            timestamps=indices / self.path.fps,
+            timestamps=self.path.timestamps[indices],
             scale=1.0,
             scale_per_frame=np.ones(len(indices)),
             scale_spread=0.0,

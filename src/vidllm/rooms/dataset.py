@@ -82,6 +82,8 @@ class Sample:
     """Instance ids."""
     labels: tuple[str, ...]
     """Categories, one a box."""
+    colors: tuple[str, ...]
+    """Main colour words, one a box; empty where unknown."""
     conversations: tuple[Turn, ...]
     frame_indices: Int64[Tensor, "S"]
     timestamps: Float32[Tensor, "S"]
@@ -112,6 +114,7 @@ class RoomsDataset(Dataset[Sample]):
         archives = [Archive(directory) for directory in directories]
         self.settings = settings
         self.epoch = 0
+        self._sizes: dict[str, tuple[int, int]] = {}
         self._scenes = [(archive, name) for archive in archives for name in archive.scene_ids]
         if not self._scenes:
             raise UsageError(
@@ -138,6 +141,14 @@ class RoomsDataset(Dataset[Sample]):
         if self.settings.augmentation is not None:
             rng = self._generator(1, index)
         return make_sample(archive.scene(scene_id), self.settings, rng)
+
+    def frame_size(self, index: int) -> tuple[int, int]:
+        """Rows and columns of the stored frames of a sample of this epoch."""
+        archive, scene_id = self._scenes[self._permutation()[index]]
+        if scene_id not in self._sizes:
+            path = archive.scene(scene_id).path
+            self._sizes[scene_id] = path.height, path.width
+        return self._sizes[scene_id]
 
     def _permutation(self) -> list[int]:
         if self.settings.augmentation is None:
@@ -187,9 +198,10 @@ def make_sample(
         boxes=_tensor(geometry.boxes(objects)),
         box_ids=torch.tensor([record["id"] for record in objects], dtype=torch.int64),
         labels=tuple(record["category"] for record in objects),
+        colors=tuple(next(iter(record["color_words"]), "") for record in objects),
         conversations=_turns(scene, settings.kinds, shown, frames, mirrored),
         frame_indices=torch.from_numpy(frames.astype(np.int64)),
-        timestamps=_tensor(frames / path.fps),
+        timestamps=_tensor(path.timestamps[frames]),
         mirrored=mirrored,
     )
 

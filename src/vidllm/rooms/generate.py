@@ -16,7 +16,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -86,8 +86,10 @@ class Studio(Protocol):
         """Where the camera is, and what its pictures measure."""
         ...
 
-    def film(self, world: World, path: CameraPath, seeds: SceneSeeds) -> Iterator[Shot]:
-        """Every frame in turn."""
+    def film(
+        self, world: World, path: CameraPath, seeds: SceneSeeds, frames: Sequence[int]
+    ) -> Iterator[Shot]:
+        """Some frames of the walk, in order of time."""
         ...
 
     def mesh(self, instance: Instance) -> Mesh:
@@ -205,15 +207,17 @@ def make_scene(directory: Path, settings: Settings, number: int, studio: Studio)
         Its folder.
     """
     scene_id = settings.scene_id(number)
-    seeds, world, path = _find_room(settings, number, studio)
+    seeds, world, walked = _find_room(settings, number, studio)
+    frames = _kept_frames(len(walked.camera_to_world), settings.keyframes)
+    path = walked.keep(frames) if settings.keyframes else walked
     ids = [item.instance_id for item in (*world.structure, *world.instances)]
-    visible = np.zeros((len(path.camera_to_world), max(ids) + 1), np.int32)
+    visible = np.zeros((len(frames), max(ids) + 1), np.int32)
     shares: dict[int, float] = {}
     with SceneWriter(
         directory, scene_id, images=settings.images, width=path.width, height=path.height,
         fps=path.fps,
     ) as writer:  # fmt: skip
-        for index, shot in enumerate(studio.film(world, path, seeds)):
+        for index, shot in enumerate(studio.film(world, walked, seeds, frames)):
             writer.add_frame(shot.image, shot.depth, shot.instance_ids)
             visible[index] = count_pixels(shot.instance_ids, max(ids))
             for instance_id, share in shot.visible_shares.items():
@@ -234,6 +238,13 @@ def make_scene(directory: Path, settings: Settings, number: int, studio: Studio)
         scene = replace(scene, attributions=studio.attributions(world))
         language = studio.describe(scene, seeds)
         return writer.finish(scene_files(world, scene, language, settings.images))
+
+
+def _kept_frames(count: int, keyframes: int | None) -> list[int]:
+    """All, or so many evenly spread, the first and the last among them."""
+    if keyframes is None or keyframes >= count:
+        return list(range(count))
+    return np.linspace(0, count - 1, keyframes).round().astype(int).tolist()
 
 
 def _find_room(

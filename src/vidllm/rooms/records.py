@@ -35,7 +35,7 @@ def scene_files(
         CAMERA_FILE: array_file(
             camera_to_building=np.asarray(scene.path.camera_to_world, np.float64),
             intrinsics=np.asarray(scene.path.intrinsics, np.float64),
-            timestamps=np.arange(frames) / scene.path.fps,
+            timestamps=scene.path.timestamps,
             visible_pixels=visible.reshape(frames, len(scene.objects)),
         ),
         STRUCTURE_FILE: array_file(**_structure_arrays(world)),

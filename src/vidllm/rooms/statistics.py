@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vidllm.rooms.archive import Archive
-from vidllm.rooms.language.statistics import majority_scores
+from vidllm.rooms.language.statistics import Guess, majority_scores
 from vidllm.rooms.preview import color_of, save_png
 
 _QUESTIONS = ("qa", "situated_qa", "vsi")
@@ -52,8 +52,13 @@ class Statistics:
     """First colour words of the objects seen."""
     language: dict[str, int]
     """Records by kind."""
-    majority: dict[str, float]
-    """Score of the best constant answer, by question type."""
+    guesses: dict[str, Guess]
+    """The best constant answer, by question type."""
+
+    @property
+    def majority(self) -> dict[str, float]:
+        """Its score, by question type."""
+        return {kind: guess.score for kind, guess in self.guesses.items()}
 
 
 def collect(directory: str | Path, *, seen_pixels: int = 50) -> Statistics:
@@ -103,7 +108,7 @@ def collect(directory: str | Path, *, seen_pixels: int = 50) -> Statistics:
         models=len(models),
         colors=dict(colors.most_common()),
         language={kind: count for kind, count in sorted(kinds.items()) if kind != "settings"},
-        majority=majority_scores(questions) if questions else {},
+        guesses=majority_scores(questions),
     )
 
 

@@ -63,6 +63,8 @@ class Settings:
     """Length of the walk; drawn anew for every scene when left out."""
     images: ImageFormat = "mp4"
     """mp4 (H.264) or jpg (a zip archive of JPEG files)."""
+    keyframes: int | None = None
+    """Frames of the walk that are drawn and stored, evenly spread; all when left out."""
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -73,6 +75,8 @@ class Settings:
             raise UsageError(f"the seed must not be negative, got {self.seed}")
         if not 64 <= self.long_side <= 4096:
             raise UsageError(f"the long side must be 64 to 4096 pixels, got {self.long_side}")
+        if self.keyframes is not None and self.keyframes < 2:
+            raise UsageError(f"keyframes must be at least 2, got {self.keyframes}")
         for name in ("fps", "seconds"):
             value = getattr(self, name)
             if value is not None and not 0.1 <= value <= 600:
@@ -108,8 +112,12 @@ def write_dataset_info(directory: Path, info: DatasetInfo) -> None:
         different = [name for name, value in ours.items() if value != theirs[name]]
         if different:
             name = different[0]
+            begun, asked = (
+                f"no {name}" if value is None else f"{name} {value}"
+                for value in (theirs[name], ours[name])
+            )
             raise UsageError(
-                f"{directory} holds scenes with {name} {theirs[name]}, not {ours[name]}: "
+                f"{directory} was begun with {begun}, this run asks for {asked}: "
                 "choose another directory"
             )
         return

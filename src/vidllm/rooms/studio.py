@@ -2,7 +2,8 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -20,7 +21,8 @@ from vidllm.rooms.trajectory import walk
 from vidllm.rooms.world import CameraPath, Instance, Mesh, ObservedScene, World
 
 SHARES_PER_SECOND = 2.0
-"""How often it is measured how much of each thing the view shows."""
+"""How often it is measured how much of each thing the view shows; on every frame of a dataset that
+keeps only some."""
 
 
 class RoomsStudio:
@@ -48,20 +50,25 @@ class RoomsStudio:
             long_side=settings.long_side,
         )
 
-    def film(self, world: World, path: CameraPath, seeds: SceneSeeds) -> Iterator[Shot]:
+    def film(
+        self, world: World, path: CameraPath, seeds: SceneSeeds, frames: Sequence[int]
+    ) -> Iterator[Shot]:
         self.renderer.resize(path.width, path.height)
         self.renderer.load(world, self.library)
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seeds.photography])))
         photography = Photography.sample(rng)
+        stride = len(path.camera_to_world) / len(frames)
+        lag = photography.exposure_lag**stride  # per kept frame
         views: list[Rendered] = []
 
         def light() -> Iterator[Float32[np.ndarray, "H W 3"]]:
-            for index in range(len(path.camera_to_world)):
+            for index in frames:
                 views.append(self._render(path, index, photography.shutter))
                 yield views[-1].radiance
 
-        every = max(1, round(path.fps / SHARES_PER_SECOND))
-        for index, image in enumerate(photograph(light(), photography)):
+        every = 1 if self.settings.keyframes else max(1, round(path.fps / SHARES_PER_SECOND))
+        images = photograph(light(), replace(photography, exposure_lag=lag))
+        for index, image in zip(frames, images, strict=True):
             view, pose = views.pop(), path.camera_to_world[index]
             shares = {}
             if index % every == 0:

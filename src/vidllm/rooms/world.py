@@ -18,7 +18,8 @@ Instance ids start at 1; 0 is what no surface covers. Structure (floor, ceiling,
 so that every pixel of an id map is accounted for.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -161,6 +162,27 @@ class CameraPath:
     height: int
     width: int
     fps: float
+    """On average, where ``frame_times`` are given."""
+    frame_times: Float[np.ndarray, "T"] | None = None
+    """Seconds; left out where the frames are evenly spaced, the first at 0."""
+
+    @property
+    def timestamps(self) -> Float[np.ndarray, "T"]:
+        """Of every frame, seconds."""
+        if self.frame_times is None:
+            return np.arange(len(self.camera_to_world)) / self.fps
+        return self.frame_times
+
+    def keep(self, frames: Sequence[int]) -> "CameraPath":
+        """Only some frames, in order of time, with their own times."""
+        times = self.timestamps[list(frames)]
+        between = times[-1] - times[0]
+        return replace(
+            self,
+            camera_to_world=self.camera_to_world[list(frames)],
+            fps=float((len(times) - 1) / between) if between > 0 else self.fps,
+            frame_times=times,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,11 @@ from vidllm.rooms.language.checker import check_language
 from vidllm.rooms.language.mirror import mirror_text
 from vidllm.rooms.language.records import Language, benchmark_files, vsi_problem
 from vidllm.rooms.language.settings import LanguageSettings, VisibilityThresholds
-from vidllm.rooms.language.statistics import majority_scores
+from vidllm.rooms.language.statistics import Guess, majority_scores
 from vidllm.rooms.language.write import write_language
 
 __all__ = [
+    "Guess",
     "Language",
     "LanguageSettings",
     "VisibilityThresholds",

@@ -1,7 +1,7 @@
 """What all writers share: the scene's view, the generator of chance, and a drafted question."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,14 +15,6 @@ from vidllm.rooms.language.descriptions import (
 )
 from vidllm.rooms.language.settings import LanguageSettings
 from vidllm.rooms.language.view import Thing, View
-
-_FIRST, _SECOND = 0.7548776662466927, 0.5698402909980532
-"""1 / x and 1 / x^2 of the real root of x^3 = x + 1."""
-COUNTED = frozenset({"count", "object_counting"})
-"""Kinds whose wanted answer, a number, most scenes do not offer."""
-NUMBERS_TRIED = 3
-ATTEMPTS = 6
-"""Tries per wanted question before a type is given up for a scene."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,26 +51,13 @@ class Context:
     """
     place: float = 0.0
     """In [0, 1): which place the right one takes among the options."""
+    wanted: int = 0
+    """The number a count question shall be answered with."""
 
     @property
     def heads(self) -> bool:
         """Whether a question with two answers shall have the first, such as yes."""
         return self.luck < 0.5
-
-    def wanted_count(self, weights: Sequence[float]) -> int:
-        """The number a count question shall be answered with, by weights of 0, 1, 2, ..."""
-        steps = np.cumsum(weights)
-        return int(np.searchsorted(steps / steps[-1], self.luck, side="right"))
-
-    def lucky(self, kind: int, step: int, steps: int) -> "Context":
-        """The same for one of ``steps`` questions of a kind.
-
-        Luck runs through the scenes of a dataset by their numbers, as a sequence that fills the
-        unit square evenly (Roberts 2018, "R2"), so that answers are balanced sooner than by chance.
-        """
-        index = self.view.number * steps + step + 1
-        luck, place = index * _FIRST + 0.37 * kind, index * _SECOND + 0.61 * kind
-        return replace(self, luck=luck % 1.0, place=place % 1.0)
 
     def choose(self, options: Sequence, weights: Sequence[float] | None = None):
         """One of ``options``; each as likely unless weights are given."""
@@ -141,32 +120,6 @@ class Context:
         """Colours of seen things, as often as they are there, and a few more."""
         present = [thing.colors[0] for thing in self.view.seen if thing.colors]
         return present + [self.choose(vocabulary.COLORS) for _ in range(3)]
-
-
-def draft_all(
-    context: Context, kinds: dict[str, Callable[[Context], Draft | None]], per_kind: int
-) -> list[Draft]:
-    """Up to ``per_kind`` different drafts of every kind."""
-    drafts: dict[str, Draft] = {}
-    for kind, (name, write) in enumerate(kinds.items()):
-        slots = per_kind * (NUMBERS_TRIED if name in COUNTED else 1)
-        written = 0
-        for step in range(slots):
-            draft = _draft(context.lucky(kind, step, slots), write, drafts)
-            if draft is not None and written < per_kind:
-                drafts[draft.subject] = draft
-                written += 1
-    return list(drafts.values())
-
-
-def _draft(
-    context: Context, write: Callable[[Context], Draft | None], known: dict[str, Draft]
-) -> Draft | None:
-    for _ in range(ATTEMPTS):
-        draft = write(context)
-        if draft is not None and draft.subject not in known:
-            return draft
-    return None
 
 
 def yes_or_no(truth: bool) -> str:

@@ -68,7 +68,7 @@ class Language:
         head = rows.pop("settings")[0]
         stored = dict(head["settings"])
         stored["visibility"] = VisibilityThresholds(**stored["visibility"])
-        for name in ("count_targets", "spatial_count_targets", "side_count_targets"):
+        for name in ("count_chances", "spatial_count_chances", "side_count_chances"):
             stored[name] = tuple(stored[name])
         return cls(scene_id=head["scene_id"], settings=LanguageSettings(**stored), **rows)
 

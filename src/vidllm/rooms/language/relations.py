@@ -69,9 +69,12 @@ def on(first: Thing, second: Thing) -> Truth:
 
 
 def under(first: Thing, second: Thing) -> Truth:
-    """Whether ``first`` stands on the floor in the space beneath ``second``."""
+    """Whether ``first`` is in the space beneath ``second``, or the rug that it stands on."""
     if first.observed.support != "floor" or second.observed.support != "floor":
         return False
+    if first.category in vocabulary.FLAT_FLOOR_COVERS and first.size[2] < second.size[2]:
+        shares = covered_share(second, first), covered_share(first, second)
+        return True if shares[0] >= 0.8 else False if max(shares) <= 0.2 else None
     covered = covered_share(first, second)
     if covered <= 0.2 or first.high[2] >= second.high[2] + 0.5:
         return False

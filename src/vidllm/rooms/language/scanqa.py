@@ -1,7 +1,7 @@
 """ScanQA-style questions about attributes: existence, colour, material, count, yes or no.
 
-Yes and no are drawn by a coin before the question is looked for, counts by target weights, colours
-inversely to how common they are, so that guessing from the words alone gains little.
+Whether yes or no is wanted, and which number, is decided before a question is looked for
+(`vidllm.rooms.language.balance`); colours are drawn inversely to how common they are.
 """
 
 from vidllm.rooms.language import vocabulary
@@ -82,16 +82,15 @@ IS_PLACED = (
 
 
 def existence(context: Context) -> Draft | None:
-    """Whether the room has something, by name or by name and colour."""
-    wanted, colored = context.heads, context.rng.random() < 0.5
-    if colored:
-        return _colored_existence(context, wanted)
+    """Whether the room has something, by its name."""
+    wanted = context.heads
     name = context.choose(context.present_names()) if wanted else context.absent_name()
     return _exists(context, Description(name), EXISTENCE, wanted) if name else None
 
 
-def _colored_existence(context: Context, wanted: bool) -> Draft | None:
-    thing = context.choose(context.view.seen)
+def colored_existence(context: Context) -> Draft | None:
+    """Whether the room has something of a colour."""
+    wanted, thing = context.heads, context.choose(context.view.seen)
     name = Description(thing.name)
     if not thing.colors or not context.view.fully_known(thing.name):
         return None
@@ -227,7 +226,7 @@ def _uncountable(context: Context) -> Description | None:
 
 def count(context: Context) -> Draft | None:
     """How many there are; the wanted number is drawn first."""
-    wanted = context.wanted_count(context.settings.count_targets)
+    wanted = context.wanted
     options = count_options(context).get(wanted)
     description = context.choose(options) if options else None
     if wanted == 0:

@@ -3,7 +3,7 @@
 import math
 
 from vidllm.rooms.language import relations
-from vidllm.rooms.language.descriptions import Description
+from vidllm.rooms.language.descriptions import Description, simple_references
 from vidllm.rooms.language.drafting import Context, Draft, names_of, yes_or_no
 from vidllm.rooms.language.phrasing import fill, the
 from vidllm.rooms.language.scanqa_places import fitting
@@ -43,6 +43,8 @@ WHICH_SIDE = (
 WORDS = {"height": ("taller", "shorter"), "volume": ("larger", "smaller")}
 VOLUME_RATIO = 0.8
 """Of cube roots of volumes; 0.8 means about twice the volume."""
+_VIEWPOINTS = 30
+"""Looked at for one question."""
 
 
 def _measure(thing: Thing, key: str) -> float | None:
@@ -51,16 +53,19 @@ def _measure(thing: Thing, key: str) -> float | None:
     return math.prod(thing.size) ** (1 / 3) if thing.is_square_on else None
 
 
-def _pair(context: Context) -> list[tuple[Thing, Description]] | None:
+_Pair = list[tuple[Thing, Description]]
+
+
+def _pair(context: Context) -> _Pair | None:
     if len(context.view.seen) < 3:
         return None
     things = context.shuffled(context.view.seen)[:2]
-    pair = [(thing, context.refer_by_looks(thing)) for thing in things]
-    different = things[0].category != things[1].category
-    return pair if different and all(description for _, description in pair) else None
+    found = [(thing, context.refer_by_looks(thing)) for thing in things]
+    pair = [(thing, description) for thing, description in found if description is not None]
+    return pair if len(pair) == 2 and things[0].category != things[1].category else None
 
 
-def _ordered(pair: list[tuple[Thing, Description]], key: str) -> bool | None:
+def _ordered(pair: _Pair, key: str) -> bool | None:
     """Whether the first is clearly the greater; None where they nearly tie."""
     first, second = (_measure(thing, key) for thing, _ in pair)
     if first is None or second is None:
@@ -79,21 +84,24 @@ def which(context: Context, key: str) -> Draft | None:
     """Which of two things is taller, larger, ..."""
     pair = _pair(context)
     greater = _ordered(pair, key) if pair else None
-    if greater is None:
+    if pair is None or greater is None:
         return None
     word = context.choose(WORDS[key])
-    chosen = pair[0] if greater == (word == WORDS[key][0]) else pair[1]
+    if (greater == (word == WORDS[key][0])) != context.heads:
+        pair = pair[::-1]
+    right = 0 if context.heads else 1
     phrases = [the(description, context.rng) for _, description in pair]
     return Draft(
         question_type=f"which_{key}",
         question=fill(context.rng, WHICH, word=word, first=phrases[0], second=phrases[1]),
-        answers=_choice_answers(phrases[pair.index(chosen)], chosen[0]),
+        answers=_choice_answers(phrases[right], pair[right][0]),
         things=tuple(thing for thing, _ in pair),
         program={
             "ask": "which",
             "key": key,
             "word": word,
             "among": [description.to_record() for _, description in pair],
+            "right": right,
         },
     )
 
@@ -106,7 +114,7 @@ def compare(context: Context, key: str) -> Draft | None:
     """Whether one thing is taller, larger, ... than another."""
     pair = _pair(context)
     greater = _ordered(pair, key) if pair else None
-    if greater is None:
+    if pair is None or greater is None:
         return None
     word, wanted = context.choose(WORDS[key]), context.heads
     if (greater == (word == WORDS[key][0])) != wanted:
@@ -136,7 +144,9 @@ def closer(context: Context) -> Draft | None:
     lengths = [relations.distance(thing, anchor) for thing, _ in pair]
     if relations.clearly_less(min(lengths), max(lengths)) is not True:
         return None
-    near = lengths.index(min(lengths))
+    near = 0 if context.heads else 1
+    if lengths[near] > lengths[1 - near]:
+        pair = pair[::-1]
     phrases = [the(reference, context.rng) for _, reference in pair]
     anchor_phrase = the(description, context.rng)
     return Draft(
@@ -148,35 +158,53 @@ def closer(context: Context) -> Draft | None:
             "ask": "closer",
             "to": description.to_record(),
             "among": [reference.to_record() for _, reference in pair],
+            "right": near,
         },
     )
 
 
-def _viewpoint(context: Context) -> tuple[Thing, Thing, Description, Description] | None:
-    """Something to face, and something at a distance to face it from."""
-    anchor, viewer = (context.choose(context.view.seen) for _ in range(2))
-    if anchor.category == viewer.category or relations.footprint_gap(anchor, viewer) < 1.0:
-        return None
-    if anchor.observed.support == "ceiling" or not can_stand_by(viewer):
-        return None
-    descriptions = context.refer_by_looks(anchor), context.refer_by_looks(viewer)
-    return (anchor, viewer, *descriptions) if all(descriptions) else None
+_Viewpoint = tuple[Thing, Thing, Description, Description]
+
+
+def _viewpoints(context: Context) -> list[_Viewpoint]:
+    """Things to face and things to face them from, each with a description of both."""
+    view, found = context.view, []
+    if "viewpoints" not in view.memory:
+        known = [(thing, simple_references(view, thing)) for thing in view.seen]
+        known = [(thing, references[0]) for thing, references in known if references]
+        for anchor, reference in known:
+            for viewer, eye in known if anchor.observed.support != "ceiling" else ():
+                apart = relations.footprint_gap(anchor, viewer) >= 1.0
+                if apart and anchor.category != viewer.category and can_stand_by(viewer):
+                    found.append((anchor, viewer, reference, eye))
+        view.memory["viewpoints"] = found
+    return view.memory["viewpoints"]
+
+
+def _beside(context: Context, viewpoint: _Viewpoint, sign: int) -> list[Thing]:
+    """Everything beside what is faced, of at most two categories; empty where that is open."""
+    anchor, viewer = viewpoint[:2]
+    key = ("beside", anchor.id, viewer.id, sign)
+    if key not in context.view.memory:
+        things = fitting(
+            context.view,
+            lambda thing: relations.beside(thing, anchor, viewer.center[:2], sign),
+            {anchor, viewer},
+        )
+        clear = things and len({thing.category for thing in things}) <= 2
+        context.view.memory[key] = things if clear else []
+    return context.view.memory[key]
 
 
 def beside(context: Context) -> Draft | None:
     """What is to the left or right of something, faced from somewhere."""
-    found = _viewpoint(context)
+    side, sign = ("left", 1) if context.heads else ("right", -1)
+    found = context.shuffled(_viewpoints(context))[:_VIEWPOINTS]
+    found = next((viewpoint for viewpoint in found if _beside(context, viewpoint, sign)), None)
     if found is None:
         return None
     anchor, viewer, reference, eye = found
-    side, sign = ("left", 1) if context.heads else ("right", -1)
-    things = fitting(
-        context.view,
-        lambda thing: relations.beside(thing, anchor, viewer.center[:2], sign),
-        {anchor, viewer},
-    )
-    if not things or len({thing.category for thing in things}) > 2:
-        return None
+    things = _beside(context, found, sign)
     phrases = {"the": the(reference, context.rng), "viewer": the(eye, context.rng)}
     return Draft(
         question_type="what_beside",
@@ -194,19 +222,20 @@ def beside(context: Context) -> Draft | None:
 
 def which_side(context: Context) -> Draft | None:
     """On which side of something another is, faced from somewhere."""
-    found = _viewpoint(context)
-    if found is None:
-        return None
-    anchor, viewer, reference, eye = found
-    wanted = context.heads
-    sign = 1 if wanted else -1
-    for thing in context.shuffled(context.view.seen):
-        description = context.refer_by_looks(thing)
-        truth = relations.beside(thing, anchor, viewer.center[:2], sign)
-        if description is None or not truth or thing in (anchor, viewer):
+    sign, word = (1, "left") if context.heads else (-1, "right")
+    for anchor, viewer, reference, eye in context.shuffled(_viewpoints(context))[:_VIEWPOINTS]:
+        found = [
+            thing
+            for thing in context.view.seen
+            if thing not in (anchor, viewer)
+            and relations.beside(thing, anchor, viewer.center[:2], sign)
+            and simple_references(context.view, thing)
+        ]
+        if not found:
             continue
+        thing = context.choose(found)
+        description = context.choose(simple_references(context.view, thing))
         phrases = {"the": the(reference, context.rng), "viewer": the(eye, context.rng)}
-        word = "left" if wanted else "right"
         return Draft(
             question_type="which_side",
             question=fill(context.rng, WHICH_SIDE, first=the(description, context.rng), **phrases),

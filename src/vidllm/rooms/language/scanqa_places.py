@@ -28,7 +28,7 @@ WHAT = {
         "What is under {the}?",
         "What is underneath {the}?",
         "What is located beneath {the}?",
-        "What stands under {the}?",
+        "What can be found under {the}?",
     ),
     "above": (
         "What is above {the}?",

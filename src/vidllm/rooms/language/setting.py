@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 
 from vidllm.rooms.language import relations
-from vidllm.rooms.language.descriptions import Description, simple_references, targets
+from vidllm.rooms.language.descriptions import (
+    Description,
+    mentioned,
+    simple_references,
+    targets,
+)
 from vidllm.rooms.language.drafting import Context
 from vidllm.rooms.language.phrasing import choose
 from vidllm.rooms.language.situations import Situation
@@ -30,10 +35,11 @@ class Setting:
         return choose(self.context.rng, SIDE_PHRASES[side])
 
     def others(self) -> list[Thing]:
-        """Seen things that the situation did not name."""
-        extra = self.situation.extra[0] if self.situation.extra else None
-        used = {self.situation.anchor, self.situation.facing, extra}
-        return [thing for thing in self.context.view.seen if thing not in used]
+        """Seen things that the situation's text did not name: it would give their place away."""
+        view, memory = self.context.view, self.situation.memory
+        if "named" not in memory:
+            memory["named"] = mentioned(view, self.situation.to_record())
+        return [thing for thing in view.seen if thing.id not in memory["named"]]
 
     def on_side(self, things, side: str) -> list[Thing] | None:
         """Those on a side; None where one is neither on it nor off it, or was only glimpsed."""

@@ -25,12 +25,13 @@ class LanguageSettings:
 
     visibility: VisibilityThresholds = field(default_factory=VisibilityThresholds)
     questions_per_type: int = 2
-    """ScanQA-style questions of each type."""
+    """ScanQA-style questions of each type; types come in whole rounds of their answers."""
     situations: int = 4
     """Situations (position and heading) of a scene."""
-    questions_per_situation: int = 5
+    situated_questions_per_type: int = 1
+    """SQA3D-style questions of each type, over all situations; in whole rounds too."""
     spatial_questions_per_type: int = 2
-    """VSI-Bench-style questions of each type."""
+    """VSI-Bench-style questions of each type; in whole rounds too."""
     expressions_per_object: int = 2
     """Referring expressions that pick out one object."""
     target_queries: int = 8
@@ -39,12 +40,13 @@ class LanguageSettings:
     captioned_objects: int = 12
     descriptions: int = 2
     """Paragraphs about the whole scene."""
-    count_targets: tuple[float, ...] = (0.10, 0.12, 0.14, 0.18, 0.22, 0.24, 0.24, 0.22, 0.20)
-    """Weights of the answers 0, 1, 2, ... of count questions, before what the scene offers."""
-    spatial_count_targets: tuple[float, ...] = (0.0, 0.0, 0.06, 0.16, 0.22, 0.26, 0.28, 0.28)
+    count_chances: tuple[float, ...] = (0.4, 0.4, 0.6, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    """How often a scene is asked for what is there 0, 1, 2, ... times, if it offers that: seldom
+    for the small numbers that any scene offers."""
+    spatial_count_chances: tuple[float, ...] = (0.0, 0.0, 0.4, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
     """The same for VSI-Bench, which never asks for what is there once or not at all."""
-    side_count_targets: tuple[float, ...] = (0.04, 0.04, 0.14, 0.24, 0.24, 0.24, 0.24)
-    """The same for counts on one side of somebody, which offers large numbers less often."""
+    side_count_chances: tuple[float, ...] = (0.2, 0.25, 0.45, 1.0, 1.0, 1.0, 1.0)
+    """The same for counts on one side of somebody."""
     synonym_probability: float = 0.25
     """How often an object goes by another name than its category's."""
     least_floor_coverage: float = 0.85

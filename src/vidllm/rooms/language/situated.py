@@ -1,8 +1,13 @@
 """SQA3D-style questions: what, is, how, can, which and others, from where somebody stands."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
 from vidllm.rooms.language import relations, vocabulary
+from vidllm.rooms.language.balance import first_new, spread, times, turn
 from vidllm.rooms.language.descriptions import Description
-from vidllm.rooms.language.drafting import Draft, names_of
+from vidllm.rooms.language.drafting import Context, Draft, names_of
 from vidllm.rooms.language.phrasing import fill, many, the
 from vidllm.rooms.language.setting import SIDE_PHRASES, SIDES, Setting, counted, nearest
 from vidllm.rooms.language.situated_yes_no import (
@@ -13,8 +18,11 @@ from vidllm.rooms.language.situated_yes_no import (
     is_there,
     parity,
 )
+from vidllm.rooms.language.situations import Situation
 
 TURNS = {"left": "left", "right": "right", "back": "backward"}
+_Asked = list[tuple[Situation, dict[str, Draft]]]
+"""Situations, and what is asked there, by subject."""
 WHAT = (
     "What is {side}?",
     "What is the closest thing {side}?",
@@ -64,7 +72,7 @@ def what_side(setting: Setting) -> Draft | None:
     """What is nearest on a side."""
     side = setting.context.choose(SIDES)
     found = nearest(setting, side)
-    if not found or found[0] is setting.situation.facing:
+    if not found or found[0] not in setting.others():
         return None
     return Draft(
         question_type="what",
@@ -95,7 +103,7 @@ def what_color(setting: Setting) -> Draft | None:
 
 def how_many(setting: Setting) -> Draft | None:
     """How many there are on a side; the wanted number is drawn first."""
-    wanted = setting.context.wanted_count(setting.context.settings.side_count_targets)
+    wanted = setting.context.wanted
     found = counted(setting, lambda count: count == wanted)
     if found is None:
         return None
@@ -148,15 +156,19 @@ def which_closer(setting: Setting) -> Draft | None:
         near, far = setting.range_to(first), setting.range_to(second)
         if not (relations.clearly_less(near[1], far[0]) or relations.clearly_less(far[1], near[0])):
             continue
-        chosen, reference = (first, 0) if near[1] < far[0] else (second, 1)
+        if (near[1] < far[0]) != context.heads:
+            first, second, descriptions = second, first, descriptions[::-1]
+        right = 0 if context.heads else 1
         phrases = [the(description, context.rng) for description in descriptions]
-        answers = (phrases[reference].removeprefix("the ").lower(), *names_of([chosen]))
+        chosen = (first, second)[right]
+        answers = (phrases[right].removeprefix("the ").lower(), *names_of([chosen]))
         return Draft(
             question_type="which",
             question=fill(context.rng, WHICH_CLOSER, first=phrases[0], second=phrases[1]),
             answers=tuple(dict.fromkeys(answers)),
             things=(first, second),
-            program={"ask": "closer", "among": [item.to_record() for item in descriptions]},
+            program={"ask": "closer", "among": [item.to_record() for item in descriptions]}
+            | {"right": right},
         )
     return None
 
@@ -165,7 +177,7 @@ def if_turn(setting: Setting) -> Draft | None:
     """What is ahead after a turn on the spot."""
     side = setting.context.choose(("left", "right", "back"))
     found = nearest(setting, side)
-    if not found:
+    if not found or found[0] not in setting.others():
         return None
     turn = "around" if side == "back" else side
     return Draft(
@@ -177,28 +189,49 @@ def if_turn(setting: Setting) -> Draft | None:
     )
 
 
-KINDS = (
-    (what_side, what_color),
-    (is_side, is_there, is_color, parity),
-    (how_many,),
-    (can_see, can_reach),
-    (which_way, which_closer),
-    (where, if_turn),
-)
-"""By SQA3D's prefixes what, is, how, can, which, others."""
+KINDS: dict[str, tuple[Callable[[Setting], Draft | None], int]] = {
+    "what on a side": (what_side, 1),
+    "what color": (what_color, 1),
+    "is on a side": (is_side, 2),
+    "is there": (is_there, 2),
+    "is of a color": (is_color, 2),
+    "odd or even": (parity, 2),
+    "can see": (can_see, 2),
+    "can reach": (can_reach, 2),
+    "which way": (which_way, len(TURNS)),
+    "which is closer": (which_closer, 2),
+    "where": (where, len(SIDES)),
+    "if I turn": (if_turn, 1),
+}
+"""Types, and how many answers a round has."""
 
 
-def situated_questions(setting: Setting, step: int) -> list[Draft]:
-    """Different questions of the scene's ``step``-th situation, spread over the prefixes."""
-    context, drafts = setting.context, {}
-    settings = context.settings
-    for prefix in context.shuffled(range(len(KINDS))):
-        lucky = context.lucky(prefix, step, settings.situations)
-        for _ in range(4):
-            draft = context.choose(KINDS[prefix])(Setting(lucky, setting.situation))
+def situated_questions(
+    context: Context, situations: list[Situation]
+) -> list[tuple[Situation, list[Draft]]]:
+    """Different questions of a scene's situations; rounds are spread over the situations."""
+    asked: _Asked = [(situation, {}) for situation in situations]
+    for kind, (write, ways) in enumerate(KINDS.values()):
+        for step in range(context.settings.situated_questions_per_type):
+            start = spread(context, kind, step)
+            _ask(asked, write, [turn(context, start, way, ways) for way in range(ways)])
+    for number in times(context, len(KINDS), context.settings.side_count_chances):
+        _ask(asked, how_many, [replace(context, wanted=number)])
+    return [(situation, list(drafts.values())) for situation, drafts in asked if drafts]
+
+
+def _ask(asked: _Asked, write: Callable[[Setting], Draft | None], contexts: list[Context]) -> None:
+    """Add one round, each question where the fewest were asked so far, if it can be made whole."""
+    found: list[tuple[int, Draft]] = []
+    for context in contexts:
+        order = sorted(context.shuffled(range(len(asked))), key=lambda k: len(asked[k][1]))
+        for index in order:
+            situation, drafts = asked[index]
+            known = {*drafts, *(draft.subject for other, draft in found if other == index)}
+            draft = first_new(partial(write, Setting(context, situation)), known, tries=3)
             if draft is not None:
-                drafts.setdefault(draft.question, draft)
+                found.append((index, draft))
                 break
-        if len(drafts) == settings.questions_per_situation:
-            break
-    return list(drafts.values())
+    if len(found) == len(contexts):
+        for index, draft in found:
+            asked[index][1][draft.subject] = draft

@@ -11,7 +11,7 @@ IS_SIDE = (
     "Is {the} {side}?",
     "Is {the} located {side}?",
     "Is it true that {the} is {side}?",
-    "Is the position of {the} {side}?",
+    "Is {the} somewhere {side}?",
 )
 IS_THERE = (
     "Is there {one} {side}?",
@@ -27,7 +27,7 @@ IS_COLOR = (
 )
 PARITY = (
     "Is the number of {many} {side} odd or even?",
-    "Is the amount of {many} {side} odd or even?",
+    "Is the total number of {many} {side} odd or even?",
     "Is the count of {many} {side} even or odd?",
     "Is there an odd or an even number of {many} {side}?",
 )

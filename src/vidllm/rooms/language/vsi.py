@@ -83,7 +83,7 @@ def _some(context: Context, count: int) -> list[Thing] | None:
 
 def counting(context: Context) -> Draft | None:
     """How many of a category, two at least, as in the benchmark."""
-    wanted = context.wanted_count(context.settings.spatial_count_targets)
+    wanted = context.wanted
     for name in context.shuffled(context.present_names()):
         found = targets(context.view, Description(name)) or ()
         if len(found) == wanted and " of " not in name and context.view.fully_known(name):
@@ -182,14 +182,9 @@ def relative_distance(context: Context) -> Draft | None:
 
 
 def relative_direction(context: Context, question_type: str) -> Draft | None:
-    """Where a third thing is for somebody at the first who faces the second.
-
-    What is at the back is wanted twice as often: things stand along walls, so it is found half as
-    often as the rest.
-    """
+    """Where a third thing is for somebody at the first who faces the second."""
     sectors = SECTORS[question_type]
-    answers = [*sectors, *(side for side in sectors if side == "back")]
-    wanted = answers[int(context.luck * len(answers))]
+    wanted = list(sectors)[int(context.luck * len(sectors))]
     low, high = sectors[wanted]
     for _ in range(40):
         three = _some(context, 3)

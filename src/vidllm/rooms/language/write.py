@@ -1,51 +1,53 @@
 """Writes everything about a scene: one stream of chance per kind of language."""
 
 import zlib
-from collections.abc import Callable
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
 from vidllm.rooms.language import captions, records, referring, routes, scanqa, vsi
 from vidllm.rooms.language import scanqa_comparisons as comparisons
 from vidllm.rooms.language import scanqa_places as places
+from vidllm.rooms.language.balance import Kind, draft_numbers, draft_rounds
 from vidllm.rooms.language.descriptions import RELATIONS, mentioned
-from vidllm.rooms.language.drafting import Context, Draft, draft_all
-from vidllm.rooms.language.setting import Setting
+from vidllm.rooms.language.drafting import Context
 from vidllm.rooms.language.settings import LanguageSettings
 from vidllm.rooms.language.situated import situated_questions
 from vidllm.rooms.language.situations import situations
 from vidllm.rooms.language.view import View
 from vidllm.rooms.world import ObservedScene
 
-Writer = Callable[[Context], Draft | None]
-
-SCANQA: dict[str, Writer] = {
-    "existence": scanqa.existence,
-    "placed existence": scanqa.placed_existence,
-    "color": scanqa.color,
-    "material": scanqa.material,
-    "count": scanqa.count,
-    "is_color": scanqa.is_color,
-    "is_material": scanqa.is_material,
-    "is_placed": places.is_placed,
-    "where": places.where,
-    **{f"what {kind}": partial(places.what, kind=kind) for kind in RELATIONS},
-    "what between": places.what_between,
-    "what beside": comparisons.beside,
-    "which side": comparisons.which_side,
-    "closer": comparisons.closer,
-    **{f"which {key}": partial(comparisons.which, key=key) for key in ("height", "volume")},
-    **{f"compare {key}": partial(comparisons.compare, key=key) for key in ("height", "volume")},
+MEASURES = tuple(comparisons.WORDS)
+SCANQA: dict[str, Kind] = {
+    "existence": Kind(scanqa.existence, 2),
+    "colored existence": Kind(scanqa.colored_existence, 2),
+    "placed existence": Kind(scanqa.placed_existence, 2),
+    "color": Kind(scanqa.color),
+    "material": Kind(scanqa.material),
+    "is_color": Kind(scanqa.is_color, 2),
+    "is_material": Kind(scanqa.is_material, 2),
+    "is_placed": Kind(places.is_placed, 2),
+    "where": Kind(places.where),
+    **{f"what {kind}": Kind(partial(places.what, kind=kind)) for kind in RELATIONS},
+    "what between": Kind(places.what_between),
+    "what beside": Kind(comparisons.beside),
+    "which side": Kind(comparisons.which_side, 2),
+    "closer": Kind(comparisons.closer, 2),
+    **{f"which {key}": Kind(partial(comparisons.which, key=key), 2) for key in MEASURES},
+    **{f"compare {key}": Kind(partial(comparisons.compare, key=key), 2) for key in MEASURES},
 }
-SPATIAL: dict[str, Writer] = {
-    "object_counting": vsi.counting,
-    "object_abs_distance": vsi.absolute_distance,
-    "object_size_estimation": vsi.object_size,
-    "object_rel_distance": vsi.relative_distance,
-    **{kind: partial(vsi.relative_direction, question_type=kind) for kind in vsi.SECTORS},
-    "obj_appearance_order": vsi.appearance_order,
-    "route_planning": routes.route,
+SPATIAL: dict[str, Kind] = {
+    "object_abs_distance": Kind(vsi.absolute_distance),
+    "object_size_estimation": Kind(vsi.object_size),
+    "object_rel_distance": Kind(vsi.relative_distance, 4, whole=False),
+    **{
+        kind: Kind(partial(vsi.relative_direction, question_type=kind), len(sectors))
+        for kind, sectors in vsi.SECTORS.items()
+    },
+    "obj_appearance_order": Kind(vsi.appearance_order, 4, whole=False),
+    "route of one turn": Kind(partial(routes.route, lengths=(1,)), 3, whole=False),
+    "route of more": Kind(partial(routes.route, lengths=(2, 3)), 4, whole=False),
 }
 
 
@@ -90,13 +92,17 @@ def write_language(
 
 
 def _scanqa(context: Context) -> list[dict]:
-    drafts = draft_all(context, SCANQA, context.settings.questions_per_type)
+    settings = context.settings
+    drafts = draft_rounds(context, SCANQA, settings.questions_per_type)
+    drafts += draft_numbers(context, scanqa.count, settings.count_chances, len(SCANQA))
     scene_id = context.view.scene.scene_id
     return [records.scanqa_row(scene_id, index, draft) for index, draft in enumerate(drafts)]
 
 
 def _vsi(context: Context) -> list[dict]:
-    drafts = draft_all(context, SPATIAL, context.settings.spatial_questions_per_type)
+    settings = context.settings
+    drafts = draft_rounds(context, SPATIAL, settings.spatial_questions_per_type)
+    drafts += draft_numbers(context, vsi.counting, settings.spatial_count_chances, len(SPATIAL))
     size = vsi.room_size(context)
     drafts += [size] if size is not None else []
     scene_id = context.view.scene.scene_id
@@ -105,16 +111,10 @@ def _vsi(context: Context) -> list[dict]:
 
 def _situated(context: Context) -> list[dict]:
     rows: list[dict] = []
-    written = 0
-    for situation in situations(context):
-        drafts = situated_questions(Setting(context, situation), written)
-        if len(drafts) < 2:
-            continue
+    scene_id = context.view.scene.scene_id
+    found = list(islice(situations(context), context.settings.situations))
+    for situation, drafts in situated_questions(context, found):
         texts = list(dict.fromkeys(situation.text(context) for _ in range(6)))[:3]
         for draft in drafts:
-            scene_id = context.view.scene.scene_id
             rows.append(records.sqa3d_row(scene_id, len(rows), texts, situation, draft))
-        written += 1
-        if written == context.settings.situations:
-            break
     return rows

@@ -137,7 +137,12 @@ def _which(scene: CheckedScene, program: dict, answers: list[str]) -> list[str]:
     sizes = _sizes(scene, program["key"])[pair]
     greater = program["word"] in ("taller", "larger")
     chosen = int(np.argmax(sizes) if greater else np.argmin(sizes))
-    return _one_of(scene, pair, chosen, answers)
+    return _one_of(scene, pair, chosen, answers) + _placed(program, chosen)
+
+
+def _placed(program: dict, chosen: int) -> list[str]:
+    """Whether the record says rightly which of the two it is."""
+    return [] if program["right"] == chosen else [f"the right one is number {chosen}"]
 
 
 def _one_of(scene: CheckedScene, pair: list[int], chosen: int, answers: list[str]) -> list[str]:
@@ -158,8 +163,8 @@ def _compare(scene: CheckedScene, program: dict, answers: list[str]) -> list[str
 
 def _closer(scene: CheckedScene, program: dict, answers: list[str]) -> list[str]:
     pair = [only(scene, record) for record in program["among"]]
-    gaps = scene.gap(only(scene, program["to"]), axes=3)[pair]
-    return _one_of(scene, pair, int(np.argmin(gaps)), answers)
+    nearer = int(np.argmin(scene.gap(only(scene, program["to"]), axes=3)[pair]))
+    return _one_of(scene, pair, nearer, answers) + _placed(program, nearer)
 
 
 def _side(scene: CheckedScene, program: dict, answers: list[str]) -> list[str]:

@@ -12,6 +12,9 @@ class Unresolved(Exception):
     """A description that does not pick out what it should."""
 
 
+_RUGS = ("rug", "floor mat")
+
+
 def matches(scene: CheckedScene, record: dict) -> np.ndarray:
     """Which objects, seen or not, a description fits (selective conditions among the glimpsed)."""
     fitting = scene.called(record["name"])
@@ -72,9 +75,12 @@ def _shared(scene: CheckedScene, anchor: int) -> np.ndarray:
 
 
 def is_under(scene: CheckedScene, anchor: int) -> np.ndarray:
-    """Things on the floor within the anchor's footprint, lower than its top."""
+    """Things on the floor within the anchor's footprint, or rugs around it, lower than its top."""
     tops = scene.center[:, 2] + scene.half[:, 2]
-    inside = _shared(scene, anchor)[:, :2].prod(axis=1) >= 0.5
+    shared = _shared(scene, anchor)
+    inside = shared[:, :2].prod(axis=1) >= 0.5
+    of_anchor = shared * scene.half / np.maximum(scene.half[anchor], 1e-6)
+    inside |= np.isin(scene.categories, _RUGS) & (of_anchor[:, :2].prod(axis=1) >= 0.5)
     low = (tops < tops[anchor]) & (scene.support == "floor")
     return inside & low & (scene.support[anchor] == "floor")
 

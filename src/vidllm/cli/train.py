@@ -1,0 +1,103 @@
+"""``train``: a recipe on Rooms data sets, from where the run stands."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vidllm.cli.options import messages, results
+from vidllm.types import UsageError
+
+if TYPE_CHECKING:
+    from vidllm.inference.loading import Loaded
+    from vidllm.training.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a model; the same command goes on where it stopped."""
+
+    data: tuple[Path, ...]
+    """Directories of Rooms data sets."""
+    out: Path
+    """Folder of the run: log, checkpoints, exported model; made if needed."""
+    recipe: str = "tiny_cpu"
+    """tiny_cpu, tiny_gpu, paper_stage1 or paper_stage2."""
+    init: Path | None = None
+    """Folder of a trained model to start from, instead of the recipe's."""
+    stages: tuple[str, ...] = ()
+    """Names of the stages to run; all of the recipe's when left out."""
+    steps: int | None = None
+    """Updates of every stage; the recipe's when left out."""
+    max_minutes: float | None = None
+    """Save and stop after so long; exit code 0."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps; with torchrun every process takes its own GPU."""
+    seed: int = 0
+    """Of everything that is drawn."""
+    json: bool = False
+    """Print the result as one JSON object."""
+
+    def run(self) -> None:
+        from vidllm.inference.pipeline import select_device
+        from vidllm.training.trainer import RunSettings, Trainer
+
+        config = self._config()
+        device = select_device(self.device).type
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+        with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as bar:
+            task = bar.add_task(f"loading {self.init or config.model}", total=None)
+            model, processor = self._load(config)
+
+            def advance(stage, step: int, losses: dict[str, float]) -> None:
+                told = f"{stage.name}: loss {losses['total']:.3f}"
+                bar.update(task, description=told, completed=step + 1, total=stage.steps)
+
+            settings = RunSettings(
+                data=self.data, out=self.out, device=device, max_minutes=self.max_minutes
+            )
+            report = Trainer(model, processor, config, settings, advance).run()
+        if self.json:
+            print(json.dumps(asdict(report)))
+            return
+        state = "finished" if report.finished else "stopped: the same command goes on"
+        results.print(
+            f"{state} ({report.stage}, step {report.step}, {report.minutes:.1f} minutes)\n"
+            f"model: {report.model}\nlosses: {self.out / 'losses.png'}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _config(self) -> "TrainConfig":
+        from vidllm.recipes import TRAININGS
+
+        if self.recipe not in TRAININGS:
+            raise UsageError(f"no recipe {self.recipe!r}: choose from {', '.join(TRAININGS)}")
+        if self.max_minutes is not None and self.max_minutes <= 0:
+            raise UsageError(f"--max-minutes must be positive, got {self.max_minutes}")
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"--steps must be at least 1, got {self.steps}")
+        config = TRAININGS[self.recipe]()
+        names = [stage.name for stage in config.stages]
+        if unknown := set(self.stages) - set(names):
+            raise UsageError(f"no stage {min(unknown)!r}: choose from {', '.join(names)}")
+        stages = [stage for stage in config.stages if not self.stages or stage.name in self.stages]
+        if self.steps is not None:
+            stages = [replace(stage, steps=self.steps) for stage in stages]
+        return replace(config, stages=tuple(stages), seed=self.seed)
+
+    def _load(self, config: "TrainConfig") -> "Loaded":
+        from vidllm.inference.loading import load_base, load_model, load_trained
+
+        if self.init is None:
+            return load_base(config.model)
+        if not (self.init / "config.json").is_file():
+            raise UsageError(f"{self.init} holds no model: give a folder with a config.json")
+        from vidllm.inference.loading import load_config
+
+        if load_config(str(self.init)).base:
+            return load_trained(self.init, merge=False)
+        return load_model(str(self.init))

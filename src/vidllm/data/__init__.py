@@ -1,0 +1,1 @@
+"""Datasets that others made, read from their own files."""

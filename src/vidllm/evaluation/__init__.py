@@ -1,0 +1,1 @@
+"""Benchmarks: predictions against references, every number with the convention it follows."""

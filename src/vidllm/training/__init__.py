@@ -1,0 +1,1 @@
+"""Training: recipes, stages, batches, the trainer and its checkpoints."""

@@ -1,0 +1,209 @@
+"""From samples to a batch: targets in the model's frames, and packed question turns.
+
+Every scene is one row of text: the prefix with the video, then several turns. A turn sees the
+prefix and itself (``turn_ids``), exactly as when it is asked alone; the loss is on answers only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vidllm.geometry.camera import unproject
+from vidllm.losses.reconstruction import GeometryTarget
+from vidllm.models.language_model import IGNORE_INDEX, TextBatch
+from vidllm.models.processor import (
+    DESCRIBE_PLACE,
+    DESCRIBE_SCENE,
+    GROUND,
+    LOC_TOKEN,
+    VidLLMProcessor,
+)
+from vidllm.rooms.conversations import Turn
+from vidllm.rooms.dataset import Sample
+from vidllm.training.config import TurnMix
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """B scenes of S frames; frames of reference as in ``vidllm.types``, metres."""
+
+    scene_ids: tuple[str, ...]
+    images: Float[Tensor, "B S 3 H W"]
+    geometry: GeometryTarget
+    """In camera world, not normalised."""
+    room_from_world: Float[Tensor, "B 4 4"]
+    patch_points: Float[Tensor, "B N 3"]
+    """True centres of the patches, room frame."""
+    patch_words: Mapping[str, Int[Tensor, "B N"]]
+    """Per group of word anchors, the word of every patch (see `word_loss`)."""
+    text: TextBatch
+    places: list[Float[Tensor, "_ 6"]]
+    """Per scene, what its ``<coord>`` tokens stand for; true room frame."""
+    targets: list[list[Float[Tensor, "_ 6"]]]
+    """Per scene, of each ``<LOC>`` its boxes; true room frame."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        return Batch(**{name: _move(value, device) for name, value in vars(self).items()})
+
+
+def _move(value, device: torch.device):
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, list):
+        return [_move(item, device) for item in value]
+    if isinstance(value, dict):
+        return {name: _move(item, device) for name, item in value.items()}
+    if isinstance(value, GeometryTarget | TextBatch):
+        return type(value)(**{name: _move(item, device) for name, item in vars(value).items()})
+    return value
+
+
+class Collator:
+    """Makes batches of samples.
+
+    Args:
+        processor: Tokenizes.
+        turns: How many questions of each kind.
+        words: Words by group, as the model's word anchors have them.
+    """
+
+    def __init__(
+        self, processor: VidLLMProcessor, turns: TurnMix, words: Mapping[str, Sequence[str]]
+    ) -> None:
+        self.processor = processor
+        self.turns = turns
+        self.words = words
+
+    def __call__(self, samples: Sequence[Sample], rng: np.random.Generator) -> Batch:
+        """Samples of one image size and number of frames; ``rng`` draws the turns."""
+        geometry = _geometry(samples)
+        patch = self.processor.patch_size
+        centers = geometry.world_points[:, :, patch // 2 :: patch, patch // 2 :: patch]
+        rooms = torch.stack([sample.room_from_world for sample in samples])
+        rows = [self._row(sample, rng) for sample in samples]
+        return Batch(
+            scene_ids=tuple(sample.scene_id for sample in samples),
+            images=torch.stack([sample.images for sample in samples]),
+            geometry=geometry,
+            room_from_world=rooms,
+            patch_points=centers.flatten(1, 3) @ rooms[:, :3, :3].mT + rooms[:, None, :3, 3],
+            patch_words={
+                group: torch.stack([_patch_words(s, group, list(names), patch) for s in samples])
+                for group, names in self.words.items()
+            },
+            text=_pad([row.text for row in rows]),
+            places=[row.places for row in rows],
+            targets=[row.targets for row in rows],
+        )
+
+    def _row(self, sample: Sample, rng: np.random.Generator) -> "_Row":
+        prefix = self.processor.prefix_ids()
+        row = _Row(prefix)
+        for turn in choose_turns(sample.conversations, self.turns, rng):
+            row.add(self.processor, turn, sample)
+        return row
+
+
+class _Row:
+    """Prefix and packed turns of one scene, as they grow."""
+
+    def __init__(self, prefix: Int[Tensor, "L"]) -> None:
+        self.columns = [prefix], [torch.full_like(prefix, IGNORE_INDEX)], [prefix * 0]
+        self._places: list[Tensor] = []
+        self.targets: list[Tensor] = []
+
+    def add(self, processor: VidLLMProcessor, turn: Turn, sample: Sample) -> None:
+        question, answer = prompt_of(turn)
+        ids, labels = processor.turn_ids(question, answer)
+        number = int(self.columns[2][-1][0]) + 1
+        for column, values in zip(
+            self.columns, (ids, labels, torch.full_like(ids, number)), strict=True
+        ):
+            column.append(values)
+        if turn.given_ids:
+            self._places.append(sample.boxes_of(turn.given_ids))
+        if answer == LOC_TOKEN:
+            self.targets.append(sample.boxes_of(turn.target_ids))
+
+    @property
+    def text(self) -> list[Tensor]:
+        """Token ids, labels and turn numbers."""
+        return [torch.cat(column) for column in self.columns]
+
+    @property
+    def places(self) -> Float[Tensor, "_ 6"]:
+        return torch.cat(self._places) if self._places else torch.zeros(0, 6)
+
+
+def prompt_of(turn: Turn) -> tuple[str, str]:
+    """Question and answer as the model is asked and answers."""
+    if turn.kind in ("referring", "multi_referring"):
+        return GROUND.format(text=turn.question), LOC_TOKEN
+    if turn.kind == "captions":
+        return DESCRIBE_PLACE, turn.answer
+    if turn.kind == "descriptions":
+        return DESCRIBE_SCENE, turn.answer
+    return turn.question, turn.answer
+
+
+def choose_turns(turns: Sequence[Turn], mix: TurnMix, rng: np.random.Generator) -> list[Turn]:
+    """As many of each kind as asked for, or as there are; question types as evenly as possible."""
+    chosen = []
+    for kind, count in asdict(mix).items():
+        by_type: dict[str, list[Turn]] = {}
+        for turn in turns:
+            if turn.kind == kind:
+                by_type.setdefault(turn.question_type, []).append(turn)
+        pools = [[group[i] for i in rng.permutation(len(group))] for group in by_type.values()]
+        pools = [pools[i] for i in rng.permutation(len(pools))]
+        taken = [pool[turn] for turn in range(count) for pool in pools if turn < len(pool)]
+        chosen += taken[:count]
+    return chosen
+
+
+def _pad(rows: list[list[Tensor]]) -> TextBatch:
+    pad = torch.nn.utils.rnn.pad_sequence
+    ids, labels, turn_ids = (list(column) for column in zip(*rows, strict=True))
+    return TextBatch(
+        input_ids=pad(ids, batch_first=True),
+        attention_mask=pad([torch.ones_like(row) for row in ids], batch_first=True),
+        labels=pad(labels, batch_first=True, padding_value=IGNORE_INDEX),
+        turn_ids=pad(turn_ids, batch_first=True),
+    )
+
+
+def _geometry(samples: Sequence[Sample]) -> GeometryTarget:
+    extrinsics = torch.stack([sample.extrinsics for sample in samples])
+    intrinsics = torch.stack([sample.intrinsics for sample in samples])
+    depth = torch.stack([sample.depth for sample in samples])
+    return GeometryTarget(
+        extrinsics=extrinsics,
+        intrinsics=intrinsics,
+        depth=depth,
+        world_points=unproject(depth, extrinsics, intrinsics),
+        valid=torch.stack([sample.valid for sample in samples]),
+    )
+
+
+def _patch_words(sample: Sample, group: str, words: Sequence[str], patch: int) -> Int[Tensor, "N"]:
+    """Word of the object that fills most of a patch; "none" for walls and floors.
+
+    Patches of objects whose word is unknown, or that no object or wall fills by half, are ignored.
+    """
+    names = sample.labels if group == "category" else sample.colors
+    index = {word: number for number, word in enumerate(words)}
+    word_of = {0: len(words)}
+    for instance_id, name in zip(sample.box_ids.tolist(), names, strict=True):
+        word_of[instance_id] = index.get(name, IGNORE_INDEX)
+    frames, height, width = sample.instance_ids.shape
+    cells = sample.instance_ids.view(frames, height // patch, patch, width // patch, patch)
+    cells = cells.permute(0, 1, 3, 2, 4).flatten(3).flatten(0, 2)  # [N, patch * patch]
+    most, _ = cells.mode(dim=-1)
+    share = (cells == most[:, None]).float().mean(dim=-1)
+    found = torch.tensor([word_of.get(i, len(words)) for i in most.tolist()])
+    return found.masked_fill(share < 0.5, IGNORE_INDEX)

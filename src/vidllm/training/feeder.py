@@ -1,0 +1,111 @@
+"""Batches in a fixed order: the n-th depends on the seed and n alone, so a run can resume anywhere.
+
+Scenes of a batch have one image size, so scenes are grouped by size within every epoch; those left
+over of a size are left out of that epoch. The next batch is made while the last one is used.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vidllm.rooms.dataset import RoomsDataset, SampleSettings
+from vidllm.training.batch import Batch, Collator
+from vidllm.training.config import StageConfig
+from vidllm.types import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portion:
+    """One batch and where it comes from."""
+
+    number: int
+    batch: Batch
+    key: str
+    """The same for batches that show the same frames of the same scenes."""
+    true_geometry: bool
+    """Whether the patches are placed by the true geometry."""
+
+
+class Feeder:
+    """Batches of one stage.
+
+    Args:
+        directories: Of Rooms datasets.
+        stage: How many frames, scenes and turns.
+        collator: Makes the batches.
+        short_side: Of the frames, pixels.
+        seed: Of this stage.
+
+    Raises:
+        UsageError: A batch needs more scenes of one image size than there are.
+    """
+
+    def __init__(
+        self,
+        directories: list[Path],
+        stage: StageConfig,
+        collator: Collator,
+        *,
+        short_side: int,
+        seed: int,
+    ) -> None:
+        self.stage = stage
+        self.collator = collator
+        self.seed = seed
+        settings = SampleSettings(
+            num_frames=stage.num_frames,
+            short_side=short_side,
+            patch_size=collator.processor.patch_size,
+            augmentation=stage.augmentation,
+            seed=seed,
+        )
+        self.dataset = RoomsDataset(directories, settings)
+        self.batches_per_epoch = len(self._epoch())
+        if self.batches_per_epoch == 0:
+            raise UsageError(
+                f"no {stage.scenes} scenes of one image size among {len(self.dataset)}: "
+                "generate more scenes or take fewer at a time"
+            )
+
+    def portions(self, start: int, stop: int, step: int = 1) -> Iterator[Portion]:
+        """Batches ``start, start + step, ...`` below ``stop``."""
+        with ThreadPoolExecutor(1) as ahead:
+            coming = None
+            for number in range(start, stop, step):
+                ready = coming or ahead.submit(self.portion, number)
+                following = number + step
+                coming = ahead.submit(self.portion, following) if following < stop else None
+                yield ready.result()
+
+    def portion(self, number: int) -> Portion:
+        """The batch of that number."""
+        epoch, place = divmod(number, self.batches_per_epoch)
+        if self.stage.given != "none":
+            epoch %= self.stage.variants  # the same frames again, so that features can be kept
+        self.dataset.set_epoch(epoch)
+        indices = self._epoch()[place]
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, 1, number])))
+        samples = [self.dataset[index] for index in indices]
+        return Portion(
+            number=number,
+            batch=self.collator(samples, rng),
+            key=f"{epoch}-{place}",
+            true_geometry=bool(rng.random() < self.stage.true_geometry),
+        )
+
+    def _epoch(self) -> list[list[int]]:
+        """Indices of every batch of the data set's present epoch."""
+        if self.stage.scenes == 1:
+            return [[index] for index in range(len(self.dataset))]
+        waiting: dict[tuple[int, int], list[int]] = {}
+        batches = []
+        for index in range(len(self.dataset)):
+            group = waiting.setdefault(self.dataset.frame_size(index), [])
+            group.append(index)
+            if len(group) == self.stage.scenes:
+                batches.append(group.copy())
+                group.clear()
+        return batches

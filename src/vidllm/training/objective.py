@@ -1,0 +1,198 @@
+"""The objective of a stage: one forward pass of the model, and the terms the stage asks for.
+
+``L_distill`` in stage 1; ``L_recon + L_VL + L_MD`` in stage 2 (method of the paper). Target boxes
+are known in the true room frame and moved into the one that places the patches: the predicted one,
+or the true one where true geometry is given.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vidllm.geometry.boxes import transform_boxes
+from vidllm.losses.distillation import TokenStreams, distillation_loss
+from vidllm.losses.reconstruction import (
+    GeometryPrediction,
+    metric_depth_loss,
+    normalise_scene,
+    point_map_of_depth,
+    reconstruction_loss,
+)
+from vidllm.losses.vision_language import grounding_loss, word_loss
+from vidllm.models.vidllm import (
+    FrameFeatures,
+    GeometryOutput,
+    VidLLMForConditionalGeneration,
+    VidLLMOutput,
+)
+from vidllm.training.batch import Batch
+from vidllm.training.config import StageConfig, TrainConfig
+from vidllm.training.teachers import Teacher, TeacherProjection
+
+Terms = dict[str, Float[Tensor, ""]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What a frozen part of the model said about a batch, computed once."""
+
+    features: FrameFeatures
+    patch_points: Float[Tensor, "B N 3"] | None = None
+    """Predicted; None where the reconstruction still learns."""
+    room_from_world: Float[Tensor, "B 4 4"] | None = None
+
+
+class Objective(nn.Module):
+    """Model and stage to the terms of the loss; ``total`` is their weighted sum.
+
+    Args:
+        model: What learns.
+        stage: Which terms.
+        config: Options of the terms.
+        teachers: Of geometry and of semantics, where the stage distils.
+    """
+
+    def __init__(
+        self,
+        model: VidLLMForConditionalGeneration,
+        stage: StageConfig,
+        config: TrainConfig,
+        teachers: tuple[Teacher, Teacher] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.stage = stage
+        self.config = config
+        self._teachers = teachers
+        if stage.losses.distillation:
+            if teachers is None:
+                raise ValueError(f"stage {stage.name} distils but has no teachers")
+            width = model.config.vision_config.hidden_size
+            self.projection = TeacherProjection(width, *(teacher.width for teacher in teachers))
+
+    def forward(
+        self, batch: Batch, kept: Kept | None = None, *, true_geometry: bool = False
+    ) -> Terms:
+        """Terms of one batch, and ``total``.
+
+        Args:
+            batch: On the model's device.
+            kept: Instead of computing it from the images.
+            true_geometry: Place the patches where they are, not where the model thinks.
+        """
+        weights = self.stage.losses
+        output = self._run(batch, kept, true_geometry=true_geometry)
+        terms: Terms = {}
+        if weights.distillation:
+            terms |= self._distillation(batch, output)
+        if weights.reconstruction or weights.metric_depth:
+            terms |= self._reconstruction(batch, output)
+        if weights.language:
+            terms["language"] = output.loss
+        if weights.grounding and output.grounding is not None:
+            terms |= self._grounding(batch, output, self._move(batch, output, kept, true_geometry))
+        if weights.words:
+            losses = [
+                word_loss(logits, batch.patch_words[group])
+                for group, logits in output.scene.word_logits.items()
+            ]
+            terms["words"] = torch.stack(losses).mean()
+        weighted = [getattr(weights, name) * terms[name] for name in vars(weights) if name in terms]
+        terms["total"] = torch.stack(weighted).sum()
+        return terms
+
+    def _run(self, batch: Batch, kept: Kept | None, *, true_geometry: bool) -> VidLLMOutput:
+        weights = self.stage.losses
+        reconstructs = bool(weights.reconstruction or weights.metric_depth)
+        speaks = bool(weights.language or weights.grounding)
+        images = batch.images if kept is None else kept.features
+        points = None if kept is None else kept.patch_points
+        if true_geometry or not (speaks or reconstructs):
+            points = batch.patch_points
+        options = {"patch_points": points, "reconstruct": reconstructs or points is None}
+        if not speaks:
+            return VidLLMOutput(scene=self.model.encode_scene(images, **options))
+        return self.model(
+            images,
+            input_ids=batch.text.input_ids,
+            attention_mask=batch.text.attention_mask,
+            labels=batch.text.labels,
+            turn_ids=batch.text.turn_ids,
+            places=batch.places,
+            **options,
+        )
+
+    def _distillation(self, batch: Batch, output: VidLLMOutput) -> Terms:
+        frames = batch.images.flatten(0, 1)
+        batch_size = len(batch.images)
+        with torch.no_grad():
+            told = [teacher(frames).unflatten(0, (batch_size, -1)) for teacher in self._teachers]
+        student = self.projection(output.scene.geometry_tokens, output.scene.semantic_tokens)
+        teacher = TokenStreams(geometry=told[0], semantic=told[1])
+        loss = distillation_loss(student, teacher, self.config.distillation)
+        return {
+            "distillation": loss.total,
+            "distillation/geometry": loss.geometry,
+            "distillation/language": loss.language,
+            "distillation/structural": loss.structural,
+        }
+
+    def _reconstruction(self, batch: Batch, output: VidLLMOutput) -> Terms:
+        weights, geometry = self.stage.losses, _geometry_of(output)
+        terms: Terms = {}
+        if weights.reconstruction:
+            target, _ = normalise_scene(batch.geometry)
+            depth = geometry.relative_depth
+            prediction = GeometryPrediction(
+                pose_enc=geometry.pose_enc,
+                depth=depth,
+                depth_conf=geometry.depth_conf,
+                world_points=point_map_of_depth(geometry.pose_enc[-1], depth),
+            )
+            loss = reconstruction_loss(prediction, target, self.config.reconstruction)
+            terms["reconstruction"] = loss.total
+            terms["reconstruction/camera"] = loss.camera.total
+            terms["reconstruction/depth"] = loss.depth.regression
+        if weights.metric_depth:
+            truth = batch.geometry
+            terms["metric_depth"] = metric_depth_loss(
+                geometry.metric_depth, truth.depth, truth.valid
+            )
+        return terms
+
+    def _grounding(
+        self, batch: Batch, output: VidLLMOutput, moves: Float[Tensor, "B 4 4"] | None
+    ) -> Terms:
+        targets = [
+            boxes if moves is None or not len(boxes) else transform_boxes(boxes, moves[index])
+            for index, scene in enumerate(batch.targets)
+            for boxes in scene
+        ]
+        boxes, logits = output.grounding.boxes, output.grounding.match_logits
+        loss = grounding_loss(boxes, logits, targets, config=self.config.grounding)
+        terms = {"grounding": loss.total, "grounding/match": loss.match}
+        if loss.box is not None:
+            terms["grounding/diou"] = loss.box.diou
+        return terms
+
+    @staticmethod
+    def _move(
+        batch: Batch, output: VidLLMOutput, kept: Kept | None, true_geometry: bool
+    ) -> Float[Tensor, "B 4 4"] | None:
+        """From the true room frame to the one that places the patches; None where it is that."""
+        if true_geometry:
+            return None
+        if kept is not None and kept.room_from_world is not None:
+            room_from_world = kept.room_from_world
+        else:
+            room_from_world = _geometry_of(output).room_from_world
+        return room_from_world @ torch.linalg.inv(batch.room_from_world)
+
+
+def _geometry_of(output: VidLLMOutput) -> GeometryOutput:
+    """Of an output whose scene was reconstructed."""
+    if output.scene is None or output.scene.geometry is None:
+        raise ValueError("the scene was not reconstructed")
+    return output.scene.geometry
