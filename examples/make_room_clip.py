@@ -28,7 +28,7 @@ from vidllm.rooms.storage import IMAGE_FILES, Settings, write_beside
 from vidllm.rooms.studio import open_rooms_studio
 
 SETTINGS = Settings(split="test-seen", seed=2026, long_side=480, fps=15, seconds=8)
-NUMBER = 0
+NUMBER = 35
 """Of the scenes with these settings."""
 POINT_FRAMES, POINTS = 6, 150
 HERE = Path(__file__).resolve().parent

@@ -97,7 +97,7 @@ def wrong_imports(layer: str, found: list[tuple[str, bool, bool]]) -> list[str]:
             continue
         target = layer_of(module)
         allowed = target in MAY_IMPORT[layer] | {layer}
-        excused = (lazy and layer in LAZY) or (typing and layer == "__init__")
+        excused = (lazy and layer in LAZY) or (typing and layer in LAZY | {"__init__"})
         if not allowed and not excused:
             wrong.append(module)
     return wrong

@@ -166,6 +166,7 @@ def test_vggt_encoder_gives_the_official_tokens(shared_data, tmp_path, kind):
         embed_dim=shape["embed_dim"],
         vit_depth=shape["vit_depth"],
         vit_heads=shape["vit_heads"],
+        img_size=shape["img_size"],
     )
     path = folder / "weights.safetensors"
     if kind != "safetensors":
@@ -268,7 +269,7 @@ def test_clip_loads_under_its_official_names(tmp_path, images):
 
 def test_clip_with_a_weight_missing_is_refused(tmp_path):
     write_official_clip(tmp_path, drop="vision_model.pre_layrnorm.weight")
-    with pytest.raises(VidLLMError, match="1 missing or of wrong shape .*pre_layrnorm.weight"):
+    with pytest.raises(VidLLMError, match=r"1 missing or of wrong shape .*pre_layrnorm.weight"):
         open_teacher(f"clip:{tmp_path}")
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from vidllm.cli.demo import Demo
+from vidllm.cli.eval import Eval
 from vidllm.cli.language import Ask, Chat, Describe, Ground
 from vidllm.cli.model import Doctor, Info
 from vidllm.cli.options import console_warnings
@@ -28,6 +29,7 @@ Verb = (
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Rooms, tyro.conf.subcommand("rooms")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Eval, tyro.conf.subcommand("eval")]
     | Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )

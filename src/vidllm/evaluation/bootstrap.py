@@ -1,56 +1,68 @@
-"""How far chance in the choice of questions moves a score: 95 % intervals by resampling items."""
+"""Percentile bootstrap of a mean: how far chance in the choice of items moves it."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-RESAMPLES = 1000
-SEED = 0
+from vidllm.types import UsageError
+
+_DRAWS_AT_ONCE = 4_000_000
+"""Items drawn in one block; bounds the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A score and its interval, in percent as papers print it."""
+class Interval:
+    """A mean and where resampling puts it."""
 
-    value: float
+    mean: float
     low: float
     high: float
-
-    @classmethod
-    def of(cls, value: float, samples: Float[np.ndarray, "R"], scale: float = 100) -> "Estimate":
-        """From a score and the scores of the resampled items.
-
-        Args:
-            value: of all items.
-            samples: of every resampling; those without any item are NaN.
-            scale: what both are multiplied by.
-        """
-        kept = samples[np.isfinite(samples)]
-        low, high = np.percentile(kept, (2.5, 97.5)) if len(kept) else (value, value)
-        return cls(value=scale * float(value), low=scale * float(low), high=scale * float(high))
+    num_items: int
+    resamples: int
+    confidence: float
 
 
-def resampling_weights(items: int) -> Float[np.ndarray, "R N"]:
-    """How often each of N items is drawn, in every one of the resamplings."""
-    generator = np.random.default_rng(SEED)
-    drawn = generator.integers(0, items, (RESAMPLES, items))
-    return np.stack([np.bincount(row, minlength=items) for row in drawn]).astype(np.float64)
-
-
-def mean_estimate(
+def bootstrap_interval(
     scores: Float[np.ndarray, "N"],
-    weights: Float[np.ndarray, "R N"],
-    chosen: np.ndarray | None = None,
-) -> Estimate:
-    """The mean of the scores, in percent.
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """The mean of N scores, with a percentile interval from drawing N of them again and again.
 
     Args:
-        scores: of the items, 1 is full marks.
-        weights: from `resampling_weights`.
-        chosen: which items count; all when left out.
+        scores: one for each item.
+        confidence: share of the resampled means inside the interval, between 0 and 1.
+        resamples: how often to draw.
+        seed: of the draws.
+
+    Raises:
+        UsageError: For no scores, or scores that are not finite.
+        ValueError: For a confidence outside (0, 1).
     """
-    mask = np.ones(len(scores)) if chosen is None else chosen.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        samples = weights @ (scores * mask) / (weights @ mask)
-    return Estimate.of(float((scores * mask).sum() / mask.sum()), samples)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+    broken = int((~np.isfinite(scores)).sum())
+    if not len(scores) or broken:
+        raise UsageError(f"cannot resample {len(scores)} scores of which {broken} are not finite")
+    generator = np.random.default_rng(seed)
+    block = max(_DRAWS_AT_ONCE // len(scores), 1)
+    means = np.concatenate(
+        [
+            scores[
+                generator.integers(0, len(scores), (min(block, resamples - start), len(scores)))
+            ].mean(axis=1)
+            for start in range(0, resamples, block)
+        ]
+    )
+    low, high = np.quantile(means, ((1 - confidence) / 2, (1 + confidence) / 2))
+    return Interval(
+        mean=float(scores.mean()),
+        low=float(low),
+        high=float(high),
+        num_items=len(scores),
+        resamples=resamples,
+        confidence=confidence,
+    )

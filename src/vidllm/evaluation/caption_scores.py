@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from vidllm.evaluation.bootstrap import Estimate, mean_estimate
+from vidllm.evaluation.intervals import Estimate, mean_estimate
 from vidllm.evaluation.meteor import meteor, what_meteor_needs
 from vidllm.evaluation.ptb_tokenizer import tokenize
 from vidllm.evaluation.text_metrics import bleu, bleu_counts, cider_d, rouge_l

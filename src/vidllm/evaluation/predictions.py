@@ -1,8 +1,8 @@
 """Prediction files of anybody: the layout is detected, what does not fit is counted and named.
 
-A file is a JSON list, JSON lines, or an object that maps ids to answers. Its records have one of the
-`LAYOUTS`. Nothing is dropped in silence: a record without an id or with an answer of the wrong type,
-an id that comes twice and a file without predictions are refused with counts and examples.
+A file is a JSON list, JSON lines, or an object that maps ids to answers. Its records have one of
+the `LAYOUTS`. Nothing is dropped in silence: a record without an id or with an answer of the wrong
+type, an id that comes twice and a file without predictions are refused with counts and examples.
 """
 
 import json
@@ -43,7 +43,6 @@ LAYOUTS = (
 """In the order of preference: records may hold references under a later one's key."""
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
     """One answer."""
@@ -68,9 +67,7 @@ class PredictionFile:
     predictions: list[Prediction]
 
 
-def read_predictions(
-    path: Path, *, numbers: bool = False, repeats: bool = False
-) -> PredictionFile:
+def read_predictions(path: Path, *, numbers: bool = False, repeats: bool = False) -> PredictionFile:
     """Reads predictions in any known layout.
 
     Args:

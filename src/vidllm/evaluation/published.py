@@ -45,9 +45,7 @@ VSI_CHANCE = {
 """VSI-Bench, "Chance Level (Random)" (arXiv 2412.14171)."""
 
 
-def matching_figures(
-    benchmark: Benchmark, items: int, metrics: Mapping[str, float]
-) -> list[str]:
+def matching_figures(benchmark: Benchmark, items: int, metrics: Mapping[str, float]) -> list[str]:
     """One line for every published figure that a metric rounds to."""
     return [
         f"{figure.metric} {metrics[figure.metric]:.4f} equals {figure.printed} of {figure.source}"

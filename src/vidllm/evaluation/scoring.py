@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from vidllm.evaluation.bootstrap import Estimate, mean_estimate, resampling_weights
 from vidllm.evaluation.caption_scores import caption_metrics, tokenize_references
+from vidllm.evaluation.intervals import Estimate, mean_estimate, resampling_weights
 from vidllm.evaluation.meteor import what_meteor_needs
 from vidllm.evaluation.predictions import Prediction, PredictionFile, read_predictions
 from vidllm.evaluation.protocols import PROTOCOLS, Protocol, ProtocolName, Tokenizer
@@ -74,7 +74,9 @@ class Score:
             "extra": self.extra,
             "only_answered": self.request.only_answered,
             "format": self.layout,
-            "metrics": {name: known[name].value if name in known else None for name in self.metrics},
+            "metrics": {
+                name: known[name].value if name in known else None for name in self.metrics
+            },
             "intervals": {name: [known[name].low, known[name].high] for name in known},
             "types": {
                 name: {"items": group.items}
@@ -106,9 +108,7 @@ def score(request: Request) -> Score:
         UsageError: Where a file cannot be used, or the protocol is none of the benchmark's.
     """
     if request.benchmark in ("scan2cap", "vsibench") and request.protocol != "official":
-        raise UsageError(
-            f"{request.benchmark} has one protocol, official; got {request.protocol}"
-        )
+        raise UsageError(f"{request.benchmark} has one protocol, official; got {request.protocol}")
     questions = read_questions(request.benchmark, request.references)
     file = read_predictions(
         request.predictions,
@@ -170,8 +170,7 @@ def _score_answers(request: Request, pairs: Pairs) -> Score:
     matches = _matches(protocol, pairs, cleaned=cleaned)
     names = ["EM", "EM-R"] if cleaned or protocol.has_refined_match else ["EM"]
     metrics: dict[str, Estimate | None] = {
-        name: mean_estimate(column, weights)
-        for name, column in zip(names, matches.T, strict=False)
+        name: mean_estimate(column, weights) for name, column in zip(names, matches.T, strict=False)
     }
     notes = [*pairs.notes]
     types = _by_type(pairs, names, matches, weights) if cleaned else {}
@@ -278,6 +277,8 @@ def _best_proposals(file: PredictionFile) -> PredictionFile:
     """
     best: dict[str, Prediction] = {}
     for prediction in file.predictions:
+        if not isinstance(prediction.record.get("iou", 1.0), int | float):
+            raise UsageError(f"{file.path}: the iou of {prediction.id} is not a number")
         other = best.get(prediction.id)
         if other and not {"iou"} <= prediction.record.keys() & other.record.keys():
             raise UsageError(

@@ -1,7 +1,7 @@
 """BLEU, ROUGE-L and CIDEr-D of captions, number for number as `pycocoevalcap` computes them.
 
 Everything is kept per item (counts for BLEU, scores for the others), so that a mean over any
-resampling of the items costs one matrix product: `vidllm.evaluation.bootstrap` lives on that.
+resampling of the items costs one matrix product: `vidllm.evaluation.intervals` lives on that.
 
 Tokens are what white space separates. ROUGE-L splits at the plain space only, as its reference
 does; an empty hypothesis is one empty token to it.

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vidllm.evaluation.answers import mean_relative_accuracy
-from vidllm.evaluation.bootstrap import Estimate, mean_estimate
+from vidllm.evaluation.intervals import Estimate, mean_estimate
 from vidllm.evaluation.published import VSI_CHANCE, rounds_to
 from vidllm.evaluation.references import Question
 from vidllm.types import UsageError
@@ -51,7 +51,7 @@ def score_vsibench(
     Args:
         questions: with their types.
         answers: None where there is none: wrong.
-        weights: from `vidllm.evaluation.bootstrap.resampling_weights`.
+        weights: from `vidllm.evaluation.intervals.resampling_weights`.
         all_questions: of the reference file, for the level of chance.
     """
     unknown = sorted({question.kind for question in all_questions} - {*TASKS, *LEVELS})
@@ -61,9 +61,7 @@ def score_vsibench(
     kinds = np.array([question.kind for question in questions])
     order = [kind for kind in (*NUMERIC, *CHOICES[:1], *LEVELS, *CHOICES[2:]) if kind in kinds]
     types = {kind: mean_estimate(scores, weights, kinds == kind) for kind in order}
-    columns = {
-        kind: _samples(scores, weights, kinds == kind) for kind in order
-    }
+    columns = {kind: _samples(scores, weights, kinds == kind) for kind in order}
     metrics, samples = {}, []
     for task in TASKS:
         parts = [kind for kind in order if kind == task or (task == DIRECTION and kind in LEVELS)]

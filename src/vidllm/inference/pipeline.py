@@ -13,8 +13,9 @@ from torch import Tensor
 
 from vidllm.inference.loading import load_model
 from vidllm.inference.scene import Scene
+from vidllm.models.outputs import SceneEncoding
 from vidllm.models.processor import VidLLMProcessor
-from vidllm.models.vidllm import SceneEncoding, VidLLMForConditionalGeneration
+from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.types import Frames, Reconstruction, UsageError, VidLLMError
 from vidllm.video import sample_frames
 

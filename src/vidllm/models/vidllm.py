@@ -13,16 +13,13 @@ What is unusual:
 Shape legend and frames of reference: see ``vidllm.types``.
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import ModelOutput
 
-from vidllm.geometry.alignment import ScaleAlignment, align_scale
+from vidllm.geometry.alignment import align_scale
 from vidllm.geometry.camera import decode_pose_enc, rebase_extrinsics, unproject
 from vidllm.geometry.room_frame import estimate_room_frame
 from vidllm.models.camera_head import CameraHead
@@ -40,6 +37,7 @@ from vidllm.models.language_model import (
     splice,
 )
 from vidllm.models.metric_depth import MetricDepth
+from vidllm.models.outputs import FrameFeatures, GeometryOutput, SceneEncoding, VidLLMOutput
 from vidllm.models.patch_3d import Patch3D
 from vidllm.models.precision import full_precision
 from vidllm.models.vision_encoder import VisionEncoder
@@ -47,70 +45,6 @@ from vidllm.models.word_anchors import WordAnchors
 
 FRAMES_PER_CHUNK = 8
 """Frames that pass through the encoder together; frames are independent there, so this is exact."""
-
-
-@dataclass(kw_only=True)
-class FrameFeatures:
-    """What the shared encoder says about the frames; while it is frozen, it can be kept."""
-
-    base_tokens: Float[Tensor, "B S P C"]
-    taps: list[Float[Tensor, "_ P C"]]
-    """For the metric depth decoder, ``B * S`` frames each."""
-    image_size: tuple[int, int]
-    grid: tuple[int, int]
-    """Patches (rows, columns) of a frame."""
-
-
-@dataclass(kw_only=True)
-class GeometryOutput:
-    """What the reconstruction branch predicts, in relative units until ``scale`` is applied."""
-
-    pose_enc: list[Float[Tensor, "B S 9"]]
-    """One per refinement iteration; the last is the result."""
-    extrinsics: Float[Tensor, "B S 3 4"]
-    """Camera from camera world, metres; the first is the identity."""
-    intrinsics: Float[Tensor, "B S 3 3"]
-    relative_depth: Float[Tensor, "B S H W"]
-    depth_conf: Float[Tensor, "B S H W"]
-    metric_depth: Float[Tensor, "B S H W"]
-    """Of the metric head alone; the final depth is the scaled relative depth."""
-    scale: ScaleAlignment
-    """Metres per relative unit."""
-    depth: Float[Tensor, "B S H W"]
-    """Metres."""
-    world_points: Float[Tensor, "B S H W 3"]
-    room_from_world: Float[Tensor, "B 4 4"]
-
-
-@dataclass(kw_only=True)
-class SceneEncoding:
-    """A video, encoded once: geometry in metres and everything the language side needs."""
-
-    geometry: GeometryOutput | None
-    """None where it was left out."""
-    geometry_tokens: Float[Tensor, "B S P C"]
-    semantic_tokens: Float[Tensor, "B S P C"]
-    word_logits: dict[str, Float[Tensor, "B N _"]]
-    """Of the word anchors, by group; empty without them."""
-    patches: Float[Tensor, "B N C"]
-    """3D patches of all frames (N = S * P), for the grounding decoder."""
-    patch_points: Float[Tensor, "B N 3"]
-    """Their centres in the room frame."""
-    visual_tokens: list[Float[Tensor, "_ D"]]
-    """Per scene: bridge tokens, then pooled 3D patches, in the language model's space."""
-
-
-@dataclass
-class VidLLMOutput(ModelOutput):
-    """Output of `VidLLMForConditionalGeneration.forward`."""
-
-    loss: Float[Tensor, ""] | None = None
-    """Mean cross-entropy of the labelled tokens."""
-    logits: Float[Tensor, "B L V"] | None = None
-    """Next-token logits; None in training, where only labelled positions are computed."""
-    grounding: GroundingOutput | None = None
-    """One entry per ``<LOC>`` in the batch, in reading order."""
-    scene: SceneEncoding | None = None
 
 
 class VidLLMForConditionalGeneration(PreTrainedModel):
@@ -147,7 +81,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
 
     def forward(
         self,
-        images: Float[Tensor, "B S 3 H W"] | FrameFeatures,
+        images: Float[Tensor, "B S 3 H W"] | FrameFeatures | SceneEncoding,
         input_ids: Int[Tensor, "B L"],
         attention_mask: Int[Tensor, "B L"] | None = None,
         labels: Int[Tensor, "B L"] | None = None,
@@ -155,13 +89,11 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         *,
         turn_ids: Int[Tensor, "B L"] | None = None,
         places: list[Float[Tensor, "_ 6"]] | None = None,
-        patch_points: Float[Tensor, "B N 3"] | None = None,
-        reconstruct: bool = True,
     ) -> VidLLMOutput:
         """From frames and a prompt to next-token logits (or a loss) and boxes.
 
         Args:
-            images: RGB in [0, 1], sides multiples of the patch size; or their features.
+            images: RGB in [0, 1], sides multiples of the patch size; or what was encoded of them.
             input_ids: Prompts with one ``<video>`` each (expanded here), padded on the right.
             attention_mask: 1 for tokens, 0 for padding; all ones when left out.
             labels: Next-token targets, -100 where there is no loss.
@@ -170,10 +102,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
                 number of the question; each sees tokens of 0 and its own, as if asked alone.
             places: Per sample what its ``<coord>`` tokens stand for, centre and size in the room
                 frame; size 0 for a point.
-            patch_points: Centres of the patches in the room frame; the reconstruction's by default.
-            reconstruct: False leaves out the reconstruction; positions must be given then.
         """
-        scene = self.encode_scene(images, patch_points=patch_points, reconstruct=reconstruct)
+        scene = images if isinstance(images, SceneEncoding) else self.encode_scene(images)
 
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)

@@ -78,15 +78,17 @@ def shard(module: nn.Module, ranks: Ranks, accumulate: int) -> int:
 
 def whole(tensor: Tensor) -> Tensor:
     """A parameter or optimizer state in full; all processes must ask for it together."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    from torch.distributed.tensor import DTensor
+
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def portion_of(tensor: Tensor, like: Tensor) -> Tensor:
     """What this process holds of a full tensor, laid out as ``like``."""
-    if not hasattr(like, "device_mesh"):
-        return tensor.to(like.device)
-    from torch.distributed.tensor import distribute_tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
 
+    if not isinstance(like, DTensor):
+        return tensor.to(like.device)
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
 
 

@@ -4,7 +4,7 @@ Scenes of a batch have one image size, so scenes are grouped by size within ever
 over of a size are left out of that epoch. The next batch is made while the last one is used.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ class Feeder:
                 "generate more scenes or take fewer at a time"
             )
 
-    def portions(self, start: int, stop: int, step: int = 1) -> Iterator[Portion]:
+    def portions(self, start: int, stop: int, step: int = 1) -> Generator[Portion]:
         """Batches ``start, start + step, ...`` below ``stop``."""
         with ThreadPoolExecutor(1) as ahead:
             coming = None

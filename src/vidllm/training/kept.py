@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vidllm.models.vidllm import FrameFeatures, VidLLMForConditionalGeneration
+from vidllm.models.outputs import FrameFeatures
+from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training.batch import Batch
 from vidllm.training.config import Given
 from vidllm.training.objective import Kept

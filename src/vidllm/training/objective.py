@@ -21,12 +21,8 @@ from vidllm.losses.reconstruction import (
     reconstruction_loss,
 )
 from vidllm.losses.vision_language import grounding_loss, word_loss
-from vidllm.models.vidllm import (
-    FrameFeatures,
-    GeometryOutput,
-    VidLLMForConditionalGeneration,
-    VidLLMOutput,
-)
+from vidllm.models.outputs import FrameFeatures, GeometryOutput, VidLLMOutput
+from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training.batch import Batch
 from vidllm.training.config import StageConfig, TrainConfig
 from vidllm.training.teachers import Teacher, TeacherProjection
@@ -59,7 +55,7 @@ class Objective(nn.Module):
         model: VidLLMForConditionalGeneration,
         stage: StageConfig,
         config: TrainConfig,
-        teachers: tuple[Teacher, Teacher] | None = None,
+        teachers: tuple[Teacher, ...] = (),
     ) -> None:
         super().__init__()
         self.model = model
@@ -67,8 +63,8 @@ class Objective(nn.Module):
         self.config = config
         self._teachers = teachers
         if stage.losses.distillation:
-            if teachers is None:
-                raise ValueError(f"stage {stage.name} distils but has no teachers")
+            if len(teachers) != 2:
+                raise ValueError(f"stage {stage.name} distils from two, not {len(teachers)}")
             width = model.config.vision_config.hidden_size
             self.projection = TeacherProjection(width, *(teacher.width for teacher in teachers))
 
@@ -111,17 +107,18 @@ class Objective(nn.Module):
         points = None if kept is None else kept.patch_points
         if true_geometry or not (speaks or reconstructs):
             points = batch.patch_points
-        options = {"patch_points": points, "reconstruct": reconstructs or points is None}
+        scene = self.model.encode_scene(
+            images, patch_points=points, reconstruct=reconstructs or points is None
+        )
         if not speaks:
-            return VidLLMOutput(scene=self.model.encode_scene(images, **options))
+            return VidLLMOutput(scene=scene)
         return self.model(
-            images,
+            scene,
             input_ids=batch.text.input_ids,
             attention_mask=batch.text.attention_mask,
             labels=batch.text.labels,
             turn_ids=batch.text.turn_ids,
             places=batch.places,
-            **options,
         )
 
     def _distillation(self, batch: Batch, output: VidLLMOutput) -> Terms:

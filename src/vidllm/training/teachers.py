@@ -17,10 +17,11 @@ What is unusual:
 
 import copy
 import pickle
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -31,11 +32,7 @@ from transformers import AutoModel, CLIPVisionModel
 
 from vidllm.losses.distillation import TokenStreams
 from vidllm.models.config import VidLLMConfig
-from vidllm.models.official_weights import (
-    check_weights,
-    encoder_from_official,
-    encoder_to_official,
-)
+from vidllm.models.official_weights import check_weights, encoder_from_official, encoder_to_official
 from vidllm.models.pretrained import dinov2_small_path
 from vidllm.models.vggt import VGGTConfig
 from vidllm.models.vision_encoder import VisionEncoder
@@ -80,7 +77,7 @@ class FrozenTeacher(nn.Module, ABC):
         self.patch_size = patch_size
         self.eval()
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "FrozenTeacher":
         """Stays in evaluation mode."""
         return super().train(False)
 
@@ -357,7 +354,8 @@ def _read_prefixed(file: Path, prefix: str) -> dict[str, Tensor]:
             with safe_open(file, framework="pt") as stored:
                 names = [name for name in stored.offset_keys() if name.startswith(prefix)]
                 return {name.removeprefix(prefix): stored.get_tensor(name) for name in names}
-        tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        mmap = zipfile.is_zipfile(file)  # not so before PyTorch 1.6
+        tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except (*_READ_ERRORS, pickle.UnpicklingError) as error:
         raise _unreadable(file, error) from error
     if not isinstance(tensors, Mapping):

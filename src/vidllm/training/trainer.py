@@ -177,14 +177,13 @@ class _Loop:
         for stage in config.stages[: index + 1]:
             add_lora(model, stage)
         set_trainable(model, self.stage)
-        teachers = None
+        teachers = ()
         if self.stage.losses.distillation:
             patch = model.config.vision_config.patch_size
             names = config.geometry_teacher, config.semantic_teacher
-            geometry, semantic = (
-                open_teacher(n, patch_size=patch, device=ranks.device) for n in names
+            teachers = tuple(
+                open_teacher(name, patch_size=patch, device=ranks.device) for name in names
             )
-            teachers = geometry, semantic
         torch.manual_seed(config.seed + index)
         self.objective = Objective(model, self.stage, config, teachers).to(ranks.device)
         _load(self.objective, weights)

@@ -1,1 +1,0 @@
-"""A small furnished room, ray-cast: the world of the example clip."""

@@ -1,0 +1,74 @@
+"""What the parts of Vid-LLM hand to each other. Shapes and frames: see ``vidllm.types``."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+from transformers.utils import ModelOutput
+
+from vidllm.geometry.alignment import ScaleAlignment
+from vidllm.models.grounding_head import GroundingOutput
+
+
+@dataclass(kw_only=True)
+class FrameFeatures:
+    """What the shared encoder says about the frames; while it is frozen, it can be kept."""
+
+    base_tokens: Float[Tensor, "B S P C"]
+    taps: list[Float[Tensor, "_ P C"]]
+    """For the metric depth decoder, ``B * S`` frames each."""
+    image_size: tuple[int, int]
+    grid: tuple[int, int]
+    """Patches (rows, columns) of a frame."""
+
+
+@dataclass(kw_only=True)
+class GeometryOutput:
+    """What the reconstruction branch predicts, in relative units until ``scale`` is applied."""
+
+    pose_enc: list[Float[Tensor, "B S 9"]]
+    """One per refinement iteration; the last is the result."""
+    extrinsics: Float[Tensor, "B S 3 4"]
+    """Camera from camera world, metres; the first is the identity."""
+    intrinsics: Float[Tensor, "B S 3 3"]
+    relative_depth: Float[Tensor, "B S H W"]
+    depth_conf: Float[Tensor, "B S H W"]
+    metric_depth: Float[Tensor, "B S H W"]
+    """Of the metric head alone; the final depth is the scaled relative depth."""
+    scale: ScaleAlignment
+    """Metres per relative unit."""
+    depth: Float[Tensor, "B S H W"]
+    """Metres."""
+    world_points: Float[Tensor, "B S H W 3"]
+    room_from_world: Float[Tensor, "B 4 4"]
+
+
+@dataclass(kw_only=True)
+class SceneEncoding:
+    """A video, encoded once: geometry in metres and everything the language side needs."""
+
+    geometry: GeometryOutput | None
+    """None where it was left out."""
+    geometry_tokens: Float[Tensor, "B S P C"]
+    semantic_tokens: Float[Tensor, "B S P C"]
+    word_logits: dict[str, Float[Tensor, "B N _"]]
+    """Of the word anchors, by group; empty without them."""
+    patches: Float[Tensor, "B N C"]
+    """3D patches of all frames (N = S * P), for the grounding decoder."""
+    patch_points: Float[Tensor, "B N 3"]
+    """Their centres in the room frame."""
+    visual_tokens: list[Float[Tensor, "_ D"]]
+    """Per scene: bridge tokens, then pooled 3D patches, in the language model's space."""
+
+
+@dataclass
+class VidLLMOutput(ModelOutput):
+    """Output of `VidLLMForConditionalGeneration.forward`."""
+
+    loss: Float[Tensor, ""] | None = None
+    """Mean cross-entropy of the labelled tokens."""
+    logits: Float[Tensor, "B L V"] | None = None
+    """Next-token logits; None in training, where only labelled positions are computed."""
+    grounding: GroundingOutput | None = None
+    """One entry per ``<LOC>`` in the batch, in reading order."""
+    scene: SceneEncoding | None = None
