@@ -159,15 +159,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         word_logits = {}
         if self.config.word_anchors is not None:
             word_logits = self.word_anchors.logits(semantic_tokens.flatten(1, 2))
-        visual_tokens = [
-            self._visual_tokens(
-                patches[index],
-                patch_points[index],
-                None if bridge_tokens is None else bridge_tokens[index].mean(dim=0),
-                {name: logits[index] for name, logits in word_logits.items()},
-            )
-            for index in range(len(patches))
-        ]
+        visual_tokens = self._visual_tokens(patches, patch_points, bridge_tokens, word_logits)
         return SceneEncoding(
             geometry=geometry,
             geometry_tokens=geometry_tokens,
@@ -280,24 +272,25 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
 
     def _visual_tokens(
         self,
-        patches: Float[Tensor, "N C"],
-        points: Float[Tensor, "N 3"],
-        bridge_tokens: Float[Tensor, "K C"] | None,
-        word_logits: dict[str, Float[Tensor, "N _"]],
-    ) -> Float[Tensor, "M D"]:
-        """Of one scene: bridge tokens, then pooled patches with the words they are anchored in."""
-        width, count = patches.shape[-1], 0
+        patches: Float[Tensor, "B N C"],
+        points: Float[Tensor, "B N 3"],
+        bridge_tokens: Float[Tensor, "B S K C"] | None,
+        word_logits: dict[str, Float[Tensor, "B N _"]],
+    ) -> list[Float[Tensor, "_ D"]]:
+        """Per scene, bridge tokens and pooled patches with the words they are anchored in."""
+        width, result = patches.shape[-1], []
         if word_logits:
             words = self.word_anchors.probabilities(word_logits)
             patches = torch.cat([patches, words.to(patches.dtype)], dim=-1)
-        pooled, _ = self.patch_3d.pool(patches, points)
-        tokens = pooled[:, :width]
-        if bridge_tokens is not None:
-            tokens, count = torch.cat([bridge_tokens, tokens]), len(bridge_tokens)
-        tokens = self.patch_3d.project(tokens)
-        if not word_logits:
-            return tokens
-        return tokens + F.pad(self.word_anchors.embed(pooled[:, width:]), (0, 0, count, 0))
+        for index in range(len(patches)):
+            pooled, _ = self.patch_3d.pool(patches[index], points[index])
+            tokens = self.patch_3d.project(pooled[:, :width])
+            if word_logits:
+                tokens = tokens + self.word_anchors.embed(pooled[:, width:])
+            if bridge_tokens is not None:
+                tokens = torch.cat([self.patch_3d.project(bridge_tokens[index].mean(0)), tokens])
+            result.append(tokens)
+        return result
 
     def _embed(
         self, input_ids: Tensor, scene: SceneEncoding, places: list[Tensor] | None
