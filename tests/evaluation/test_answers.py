@@ -41,6 +41,8 @@ def test_chat_scene_trims_and_cleans_the_prediction_only():
 def test_mean_relative_accuracy(golden):
     np.testing.assert_allclose(MRA_THRESHOLDS, golden["mra_linspace"], rtol=0, atol=0)
     for prediction, target, expected in golden["mra"]:
-        assert mean_relative_accuracy(prediction, target) == pytest.approx(expected, abs=1e-12)
+        assert mean_relative_accuracy(float(prediction), float(target)) == pytest.approx(
+            expected, abs=1e-12
+        )
     with pytest.raises(ValueError, match="positive"):
-        mean_relative_accuracy(1, 0)
+        mean_relative_accuracy(1.0, 0.0)

@@ -83,7 +83,7 @@ def test_files_that_cannot_be_read(tmp_path, write, monkeypatch):
         read_predictions(tmp_path / "latin")
     monkeypatch.setattr(module, "MAX_LINE", 1000)
     long = json.dumps({"question_id": "b", "answer": "x" * 5000})
-    with pytest.raises(UsageError, match="line 2 has 5,0.. bytes, more than 1,000"):
+    with pytest.raises(UsageError, match=r"line 2 has 5,0.. bytes, more than 1,000"):
         read_predictions(write(json.dumps(FLAT[0]) + "\n" + long))
 
 

@@ -96,7 +96,7 @@ def test_statistics_count(directory):
     size = sum(scene.files.size() for scene in scenes)
     assert statistics.megabytes_per_scene == pytest.approx(size / 3e6)
     assert statistics.language["qa"] == sum(len(scene.language("qa")) for scene in scenes)
-    assert statistics.majority["what left of"] == 1.0
+    assert statistics.guesses["what left of"].score == 1.0
     seen = sum(1 for scene in scenes for item in scene.observed.objects if item.category == "chair"
                and max(item.visible_pixels) >= 50)  # fmt: skip
     assert statistics.seen_share["chair"] == pytest.approx(seen / 3)

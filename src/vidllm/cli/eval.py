@@ -98,7 +98,8 @@ def _print_score(scored: "Scored") -> None:
         f"{request.benchmark}, protocol {request.protocol}, tokeniser {scored.tokenizer}, "
         f"{answered}{scored.items:,} items"
     )
-    table = Table(title=title, title_justify="left", box=None)
+    results.print(title, markup=False, highlight=False, soft_wrap=True)
+    table = Table(box=None)
     for column in ("metric", "%", "95 % interval", "chance"):
         if column != "chance" or scored.chance:
             table.add_column(column, justify="left" if column == "metric" else "right")
@@ -115,8 +116,12 @@ def _print_score(scored: "Scored") -> None:
 
 
 def _print_types(scored: "Scored") -> None:
-    title = f"by question type, protocol {scored.request.protocol}, tokeniser {scored.tokenizer}"
-    table = Table(title=title, title_justify="left", box=None)
+    title = (
+        f"by question type, protocol {scored.request.protocol}, tokeniser {scored.tokenizer}, "
+        f"{scored.items:,} items"
+    )
+    results.print(title, markup=False, highlight=False, soft_wrap=True)
+    table = Table(box=None)
     metrics = list(next(iter(scored.types.values())).metrics)
     table.add_column("type")
     for column in ("items", *(text for name in metrics for text in (name, "95 % interval"))):

@@ -303,9 +303,23 @@ def _print_statistics(statistics: "Statistics") -> None:
     for name, count in statistics.language.items():
         language.add_row(name, f"{count:,}")
     results.print(language)
-    guesses = Table(title="the best constant answer")
-    for column in ("question type", "score"):
-        guesses.add_column(column, justify="left" if column == "question type" else "right")
-    for name, score in statistics.majority.items():
-        guesses.add_row(name, f"{score:.3f}")
-    results.print(guesses)
+    results.print(_guess_table(statistics))
+
+
+def _guess_table(statistics: "Statistics") -> Table:
+    """How far a constant answer gets, held against what it may reach."""
+    table = Table(title="the best constant answer", box=None)
+    for column in ("question type", "questions", "answer", "score", "chance", "at most", ""):
+        left = column in ("question type", "answer", "")
+        table.add_column(column, justify="left" if left else "right")
+    verdicts = {None: "", True: "[green]ok[/]", False: "[red]above[/]"}
+    for name, guess in statistics.guesses.items():
+        shares = (guess.score, guess.chance, guess.limit)
+        table.add_row(
+            name,
+            f"{guess.questions:,}",
+            guess.answer,
+            *("" if share is None else f"{100 * share:.1f} %" for share in shares),
+            verdicts[guess.is_within],
+        )
+    return table

@@ -55,11 +55,6 @@ class Statistics:
     guesses: dict[str, Guess]
     """The best constant answer, by question type."""
 
-    @property
-    def majority(self) -> dict[str, float]:
-        """Its score, by question type."""
-        return {kind: guess.score for kind, guess in self.guesses.items()}
-
 
 def collect(directory: str | Path, *, seen_pixels: int = 50) -> Statistics:
     """Go through a dataset.
@@ -118,12 +113,13 @@ def write_plots(statistics: Statistics, directory: Path) -> dict[str, Path]:
     Returns:
         Where each was written.
     """
+    scores = {name: guess.score for name, guess in statistics.guesses.items()}
     charts = {
         "categories": ("objects placed, by category", statistics.categories),
         "room_types": ("scenes, by type of room", statistics.room_types),
         "colors": ("objects seen, by first colour word", statistics.colors),
         "language": ("records, by kind", statistics.language),
-        "majority": ("score of the best constant answer", statistics.majority),
+        "majority": ("score of the best constant answer", scores),
     }
     return {
         name: save_png(bar_chart(title, values), directory / f"{name}.png")

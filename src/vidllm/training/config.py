@@ -119,6 +119,9 @@ class TrainConfig:
     """Of autocast; auto is bfloat16 on CUDA devices that have it, float32 elsewhere."""
     ema: float = 0.0
     """Decay of the running mean of the weights that is exported; 0 exports the last weights."""
+    recompute: bool = False
+    """Compute activations of the encoder, the attention stack and the language model again in the
+    backward pass instead of storing them: less memory, about a third more computation."""
     checkpoint_minutes: float = 5.0
     """Between checkpoints."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)

@@ -2,15 +2,23 @@
 
 A step's forward passes are dealt out to the processes, and gradients are averaged over all of them:
 any number of processes that divides ``accumulate`` computes the same step.
+
+What is frozen stays whole in every process, but for blocks of which a part learns. So a process may
+run a frozen part when the others do not, as it does for features that are computed once and kept.
 """
 
+import copy
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, distributed, nn
 
 from vidllm.types import UsageError
+
+BLOCKS = ("Block", "Dinov2Layer", "Dinov2WithRegistersLayer", "LlamaDecoderLayer")
+"""Names of the modules whose parameters are brought together one at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +53,14 @@ def start(device: str) -> Ranks:
 
 
 def stop(ranks: Ranks) -> None:
-    """Leave the others."""
+    """Leave the others, once all have come this far."""
     if ranks.world > 1:
         distributed.barrier()
         distributed.destroy_process_group()
 
 
-def shard(module: nn.Module, ranks: Ranks, accumulate: int) -> int:
-    """Spread parameters, gradients and optimizer state over the processes.
-
-    Returns:
-        Forward passes of this process in a step.
+def passes_of(ranks: Ranks, accumulate: int) -> int:
+    """Forward passes of each process in a step.
 
     Raises:
         UsageError: They cannot be dealt out evenly.
@@ -65,15 +70,51 @@ def shard(module: nn.Module, ranks: Ranks, accumulate: int) -> int:
             f"{accumulate} forward passes a step cannot be dealt out to {ranks.world} processes: "
             "choose another number of processes"
         )
-    if ranks.world > 1:
-        from torch.distributed.fsdp import fully_shard
-
-        blocks = ("Block", "Dinov2Layer", "Dinov2WithRegistersLayer", "LlamaDecoderLayer")
-        for child in list(module.modules()):
-            if type(child).__name__ in blocks:
-                fully_shard(child)
-        fully_shard(module)
     return accumulate // ranks.world
+
+
+def shard(module: nn.Module, ranks: Ranks) -> None:
+    """Spread what learns, its gradients and its optimizer state over the processes."""
+    if ranks.world == 1:
+        return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(ranks.device.type, (ranks.world,))
+    blocks = [
+        child
+        for child in module.modules()
+        if type(child).__name__ in BLOCKS and any(p.requires_grad for p in child.parameters())
+    ]
+    spread = {parameter for block in blocks for parameter in block.parameters()}
+    frozen = {p for p in module.parameters() if not p.requires_grad and p not in spread}
+    for block in blocks:
+        fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh, ignored_params=frozen)
+
+
+def empty_copy(module: nn.Module, ranks: Ranks) -> nn.Module | None:
+    """The same module in one piece, without memory for its parameters; None in a single process.
+
+    A module cannot be put together again after `shard`, so `refill` needs this.
+    """
+    if ranks.world == 1:
+        return None
+    known: dict[int, nn.Parameter] = {}
+    for parameter in module.parameters():
+        empty = torch.empty(0, dtype=parameter.dtype)
+        known[id(parameter)] = nn.Parameter(empty, requires_grad=False)
+    return copy.deepcopy(module, known)
+
+
+@torch.no_grad()
+def refill(empty: nn.Module, module: nn.Module) -> nn.Module:
+    """Give an `empty_copy` the parameters of the module it was copied from, in full."""
+    for target, source in zip(empty.parameters(), module.parameters(), strict=True):
+        target.data = whole(source.detach()).cpu().clone()
+    for target, source in zip(empty.buffers(), module.buffers(), strict=True):
+        target.copy_(source)
+    return empty
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -81,6 +122,19 @@ def whole(tensor: Tensor) -> Tensor:
     from torch.distributed.tensor import DTensor
 
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def gathered(tensors: Iterable[tuple[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
+    """Named tensors in full, in the first process's memory; nothing in the others'.
+
+    All processes must ask for the same ones together.
+    """
+    found = {}
+    for name, tensor in tensors:
+        full = whole(tensor.detach())
+        if ranks.is_first:
+            found[name] = full.cpu()
+    return found
 
 
 def portion_of(tensor: Tensor, like: Tensor) -> Tensor:

@@ -6,10 +6,11 @@ the language model's low-rank adapters. Any other is written whole, adapters mer
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vidllm.models.lora import inject_lora
@@ -17,8 +18,8 @@ from vidllm.models.processor import VidLLMProcessor
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training.checkpoint import Tensors, save_shards
 from vidllm.training.config import StageConfig, TrainConfig
-from vidllm.training.distributed import whole
 from vidllm.training.stages import rate_of
+from vidllm.types import VidLLMError
 
 _MODEL = "model."
 
@@ -36,85 +37,87 @@ def add_lora(model: VidLLMForConditionalGeneration, stage: StageConfig) -> None:
     inject_lora(model, dropout=stage.lora.dropout)
 
 
-def trained_state(objective: nn.Module, stages: Sequence[StageConfig]) -> Tensors:
-    """Everything that any of the stages trained, under the objective's names, in full."""
-    return {
-        name: whole(parameter.detach()).cpu()
-        for name, parameter in objective.named_parameters()
-        if not name.startswith(_MODEL)
-        or any(rate_of(name.removeprefix(_MODEL), stage) for stage in stages)
-    }
+def trained_tensors(
+    objective: nn.Module, stages: Sequence[StageConfig]
+) -> Iterator[tuple[str, Tensor]]:
+    """Everything that any of the stages trained, under the objective's names."""
+    for name, parameter in objective.named_parameters():
+        own = not name.startswith(_MODEL)
+        if own or any(rate_of(name.removeprefix(_MODEL), stage) for stage in stages):
+            yield name, parameter
+
+
+def exported_tensors(
+    model: VidLLMForConditionalGeneration, stages: Sequence[StageConfig]
+) -> Iterator[tuple[str, Tensor]]:
+    """What `export_model` writes of a model, under the model's names.
+
+    Parameters that share their memory (tied embeddings) come once.
+    """
+    for name, parameter in model.named_parameters():
+        if not model.config.base or any(rate_of(name, stage) for stage in stages):
+            yield name, parameter
+    saved = set(model.state_dict())
+    for name, buffer in model.named_buffers():
+        part_of_base = model.config.base and name.startswith("language_model.")
+        if name in saved and not part_of_base:
+            yield name, buffer
 
 
 def export_model(
     model: VidLLMForConditionalGeneration,
     processor: VidLLMProcessor,
     config: TrainConfig,
-    state: Tensors,
+    tensors: Tensors,
     run: _Run,
     done: dict,
 ) -> Path:
     """Write ``out/model``, beside and renamed.
 
     Args:
-        model: For its config, and its weights where the model is written whole.
+        model: For its config.
         processor: The model's.
         config: The recipe.
-        state: `trained_state`.
+        tensors: `exported_tensors`, in full.
         run: Its ``out`` is where to.
         done: Stage, step and minutes, told in the model's config.
+
+    Raises:
+        VidLLMError: It cannot be written.
     """
     folder, beside = run.out / "model", run.out / ".model"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    own = {n.removeprefix(_MODEL): t for n, t in state.items() if n.startswith(_MODEL)}
     told = f"recipe {config.name}, stage {done['stage']}, step {done['step']}"
     model.config.trained = f"{told}, {done['minutes']} minutes"
-    if model.config.base:
-        own |= _own_buffers(model)
-        save_shards(beside, "model", {name: tensor.half() for name, tensor in own.items()})
-        model.config.save_pretrained(beside)
-    else:
-        size, model.config.lora = model.config.lora, None
-        model.config.save_pretrained(beside)
-        model.config.lora = size
-        save_shards(beside, "model", _merged_state(model, own))
-        processor.save_pretrained(beside)
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        if model.config.base:
+            save_shards(beside, "model", {name: tensor.half() for name, tensor in tensors.items()})
+            model.config.save_pretrained(beside)
+        else:
+            size, model.config.lora = model.config.lora, None
+            model.config.save_pretrained(beside)
+            model.config.lora = size
+            save_shards(beside, "model", _merged(tensors, size))
+            processor.save_pretrained(beside)
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise VidLLMError(f"cannot write {folder}: {error}") from error
     return folder
 
 
-def _own_buffers(model: VidLLMForConditionalGeneration) -> Tensors:
-    """Buffers that are saved, but for the language model's."""
-    return {
-        name: buffer
-        for name, buffer in model.named_buffers()
-        if name in model.state_dict() and not name.startswith("language_model.")
-    }
-
-
-def _merged_state(model: VidLLMForConditionalGeneration, own: Tensors) -> Tensors:
-    """The whole model under its own names, low-rank adapters added to what they adapt."""
-    state = {name: own.get(name, whole(t)).cpu() for name, t in model.state_dict().items()}
+def _merged(tensors: Tensors, size: dict | None) -> Tensors:
+    """Low-rank adapters added to what they adapt."""
     merged: Tensors = {}
-    for name, tensor in state.items():
+    for name, tensor in tensors.items():
         if ".lora_" in name:
             continue
-        if name.endswith(".base_layer.weight"):
-            stem, size = name.removesuffix("base_layer.weight"), model.config.lora
-            update = state[f"{stem}lora_B.default.weight"] @ state[f"{stem}lora_A.default.weight"]
+        if size is not None and name.endswith(".base_layer.weight"):
+            stem = name.removesuffix("base_layer.weight")
+            update = (
+                tensors[f"{stem}lora_B.default.weight"] @ tensors[f"{stem}lora_A.default.weight"]
+            )
             tensor = tensor + update * (size["alpha"] / size["rank"])
         merged[name.replace(".base_layer.", ".")] = tensor
-    return _without_shared(merged)
-
-
-def _without_shared(state: dict[str, Tensor]) -> Tensors:
-    """Tensors that are stored once (tied embeddings)."""
-    seen: set[int] = set()
-    kept: Tensors = {}
-    for name, tensor in state.items():
-        if tensor.data_ptr() not in seen or tensor.numel() == 0:
-            seen.add(tensor.data_ptr())
-            kept[name] = tensor
-    return kept
+    return merged

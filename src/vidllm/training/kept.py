@@ -1,12 +1,16 @@
 """What a frozen part of the model says about a batch, computed once and kept on disk.
 
-Half precision for tokens: 9 MB for 12 frames of 192 patches at width 384.
+Half precision for tokens: 9 MB for 12 frames of 192 patches at width 384. A file also says which
+images it is about; those of other images, after the data have changed, are computed anew.
 """
 
+import os
+import zlib
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from vidllm.models.outputs import FrameFeatures
@@ -14,6 +18,7 @@ from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training.batch import Batch
 from vidllm.training.config import Given
 from vidllm.training.objective import Kept
+from vidllm.types import VidLLMError
 
 
 class KeptFeatures:
@@ -30,13 +35,18 @@ class KeptFeatures:
         folder.mkdir(parents=True, exist_ok=True)
 
     def of(self, model: VidLLMForConditionalGeneration, batch: Batch, key: str) -> Kept:
-        """From the file, or computed and written."""
+        """From the file, or computed and written.
+
+        Raises:
+            VidLLMError: The file cannot be written.
+        """
         file = self.folder / f"{key}.safetensors"
-        if not file.exists():
-            beside = file.with_suffix(".writing")
-            save_file(self._compute(model, batch), beside)
-            beside.rename(file)
-        tensors = load_file(file, device=str(batch.images.device))
+        images = f"{zlib.crc32(batch.images.cpu().numpy().tobytes()):08x}"
+        tensors = self._read(file, images)
+        if tensors is None:
+            tensors = self._compute(model, batch)
+            self._write(file, tensors, images)
+        tensors = {name: tensor.to(batch.images.device) for name, tensor in tensors.items()}
         taps = [tensors[name].float() for name in sorted(tensors) if name.startswith("tap")]
         features = FrameFeatures(
             base_tokens=tensors["base"].float(),
@@ -49,6 +59,27 @@ class KeptFeatures:
             patch_points=tensors.get("points"),
             room_from_world=tensors.get("room"),
         )
+
+    @staticmethod
+    def _read(file: Path, images: str) -> dict[str, Tensor] | None:
+        """None where there is no readable file about these images."""
+        try:
+            with safe_open(file, framework="pt") as opened:
+                if (opened.metadata() or {}).get("images") != images:
+                    return None
+                return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError):
+            return None
+
+    @staticmethod
+    def _write(file: Path, tensors: dict[str, Tensor], images: str) -> None:
+        beside = file.with_name(f".{file.stem}-{os.getpid()}.safetensors")
+        try:
+            save_file(tensors, beside, metadata={"format": "pt", "images": images})
+            beside.rename(file)
+        except (OSError, SafetensorError) as error:
+            beside.unlink(missing_ok=True)
+            raise VidLLMError(f"cannot write {file}: {error}") from error
 
     @torch.no_grad()
     def _compute(self, model: VidLLMForConditionalGeneration, batch: Batch) -> dict[str, Tensor]:

@@ -21,11 +21,13 @@ from vidllm.losses.reconstruction import (
     reconstruction_loss,
 )
 from vidllm.losses.vision_language import grounding_loss, word_loss
+from vidllm.models.language_model import IGNORE_INDEX
 from vidllm.models.outputs import FrameFeatures, GeometryOutput, VidLLMOutput
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training.batch import Batch
 from vidllm.training.config import StageConfig, TrainConfig
 from vidllm.training.teachers import Teacher, TeacherProjection
+from vidllm.types import UsageError
 
 Terms = dict[str, Float[Tensor, ""]]
 
@@ -48,6 +50,9 @@ class Objective(nn.Module):
         stage: Which terms.
         config: Options of the terms.
         teachers: Of geometry and of semantics, where the stage distils.
+
+    Raises:
+        UsageError: The stage has no loss, or one on words that the model has not.
     """
 
     def __init__(
@@ -62,6 +67,10 @@ class Objective(nn.Module):
         self.stage = stage
         self.config = config
         self._teachers = teachers
+        if not any(vars(stage.losses).values()):
+            raise UsageError(f"stage {stage.name} has no loss: give one a weight")
+        if stage.losses.words and model.config.word_anchors is None:
+            raise UsageError(f"stage {stage.name} has a loss on words, which the model has not")
         if stage.losses.distillation:
             if len(teachers) != 2:
                 raise ValueError(f"stage {stage.name} distils from two, not {len(teachers)}")
@@ -86,8 +95,10 @@ class Objective(nn.Module):
         if weights.reconstruction or weights.metric_depth:
             terms |= self._reconstruction(batch, output)
         if weights.language:
-            terms["language"] = output.loss
-        if weights.grounding and output.grounding is not None:
+            terms["language"] = self._language(batch, output)
+        if weights.grounding and output.grounding is None:
+            terms["grounding"] = self._nothing(self.model.grounding_head)
+        elif weights.grounding:
             terms |= self._grounding(batch, output, self._move(batch, output, kept, true_geometry))
         if weights.words:
             losses = [
@@ -158,6 +169,17 @@ class Objective(nn.Module):
                 geometry.metric_depth, truth.depth, truth.valid
             )
         return terms
+
+    @staticmethod
+    def _language(batch: Batch, output: VidLLMOutput) -> Float[Tensor, ""]:
+        """Cross-entropy of the answers; 0 where the scenes of a batch have no questions."""
+        answered = bool((batch.text.labels != IGNORE_INDEX).any())
+        return output.loss if answered else output.loss.nan_to_num(nan=0.0)
+
+    @staticmethod
+    def _nothing(module: nn.Module) -> Float[Tensor, ""]:
+        """0, with gradients of 0: several processes need the same parameters to have one."""
+        return 0.0 * torch.stack([p.sum() for p in module.parameters()]).sum()
 
     def _grounding(
         self, batch: Batch, output: VidLLMOutput, moves: Float[Tensor, "B 4 4"] | None

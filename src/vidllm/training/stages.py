@@ -23,6 +23,15 @@ from vidllm.training.config import StageConfig
 from vidllm.types import UsageError
 
 LANGUAGE_MODEL = "language_model."
+_GIVEN_PARTS = {
+    "none": (),
+    "encoder": ("vision_encoder.",),
+    "geometry": (
+        *("vision_encoder.", "cross_task_adapter.", "global_frame_attention.", "camera_head."),
+        *("dense_head.", "metric_depth_head."),
+    ),
+}
+"""What must not learn where it is computed once and kept."""
 
 
 def rate_of(name: str, stage: StageConfig) -> float:
@@ -37,14 +46,20 @@ def set_trainable(model: nn.Module, stage: StageConfig) -> None:
     """Freeze everything but what the stage trains.
 
     Raises:
-        UsageError: The stage names a part that the model has not.
+        UsageError: The stage names a part that the model has not, or trains what it keeps.
     """
     names = [name for name, _ in model.named_parameters()]
     for part in stage.trained:
         if not any(name.startswith(part) for name in names):
             raise UsageError(f"stage {stage.name} trains {part!r}, which the model has not")
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(rate_of(name, stage) > 0)
+        learns = rate_of(name, stage) > 0
+        if learns and name.startswith(_GIVEN_PARTS[stage.given]):
+            raise UsageError(
+                f"stage {stage.name} trains {name.split('.')[0]!r}, which it also keeps "
+                f"(given={stage.given!r}): choose one of them"
+            )
+        parameter.requires_grad_(learns)
 
 
 def trained_parameters(

@@ -45,8 +45,14 @@ def read_log(out: Path) -> list[dict]:
 
 
 def plot_losses(out: Path) -> Path | None:
-    """``losses.png``: a panel a stage, a line a term, smoothed over a fiftieth of the steps."""
-    from matplotlib.figure import Figure
+    """``losses.png``: a panel a stage, a line a term, smoothed over a fiftieth of the steps.
+
+    None where nothing was logged or matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
 
     rows = read_log(out)
     stages = list(dict.fromkeys(row["stage_name"] for row in rows))

@@ -10,12 +10,11 @@ What is unusual:
   command goes on from there.
 """
 
-import json
 import math
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
@@ -27,23 +26,26 @@ from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training import distributed
 from vidllm.training.batch import Collator
 from vidllm.training.checkpoint import (
+    check_recipe,
     last_checkpoint,
     load_progress,
     load_shards,
+    load_weights,
     optimizer_tensors,
     restore_optimizer,
     save_checkpoint,
 )
 from vidllm.training.config import StageConfig, TrainConfig
-from vidllm.training.export import add_lora, export_model, trained_state
+from vidllm.training.export import add_lora, export_model, exported_tensors, trained_tensors
 from vidllm.training.feeder import Feeder, Portion
 from vidllm.training.kept import KeptFeatures
 from vidllm.training.objective import Objective
 from vidllm.training.optimizer import build_optimizer, set_learning_rate
+from vidllm.training.running_mean import RunningMean
 from vidllm.training.stages import set_trainable, trained_parameters
-from vidllm.training.teachers import open_teacher
+from vidllm.training.teachers import Teacher, open_teacher
 from vidllm.training.tracking import Tracker, plot_losses
-from vidllm.types import UsageError, VidLLMError
+from vidllm.types import VidLLMError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,8 @@ class Trainer:
         progress: Progress = lambda stage, step, losses: None,
     ) -> None:
         self.model, self.processor = model, processor
+        if config.recompute:
+            _recompute_activations(model)
         self.config, self.settings = config, settings
         self.progress = progress
         self.ranks = distributed.start(settings.device)
@@ -108,44 +112,52 @@ class Trainer:
         self.started = self.saved = monotonic()
         self.interrupted = False
         settings.out.mkdir(parents=True, exist_ok=True)
-        _check_recipe(settings.out, config)
+        check_recipe(settings.out, config, write=self.ranks.is_first)
 
     def run(self) -> Report:
         """Train, from where the run in ``out`` stands, to the end or until time is up."""
         before = {s: signal.signal(s, self._interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            checkpoint = last_checkpoint(self.settings.out)
-            start = load_progress(checkpoint) if checkpoint else {"stage": 0, "step": 0}
-            self.minutes_before = start.get("minutes", 0.0)
-            losses: dict[str, float] = {}
-            finished, step, index = True, 0, start["stage"]
-            weights = load_shards(checkpoint, "weights") if checkpoint else {}
-            for index in range(start["stage"], len(self.config.stages)):
-                resumed = checkpoint if index == start["stage"] and start["step"] else None
-                first = start["step"] if resumed else 0
-                loop = _Loop(self, index, weights, resumed)
-                step, losses = loop.run(first)
-                finished = step == self.config.stages[index].steps
-                weights = {}
-                if not finished:
-                    break
-            return self._report(index, step, losses, finished=finished)
+            report = self._run_stages()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            distributed.stop(self.ranks)
+        distributed.stop(self.ranks)
+        return report
+
+    def _run_stages(self) -> Report:
+        stages, checkpoint = self.config.stages, last_checkpoint(self.settings.out)
+        start = load_progress(checkpoint) if checkpoint else {"stage": 0, "step": 0}
+        self.minutes_before = start.get("minutes", 0.0)
+        weights = load_shards(checkpoint, "weights") if checkpoint else {}
+        index, step, losses = len(stages) - 1, stages[-1].steps, {}
+        for index in range(start["stage"], len(stages)):
+            resumed = checkpoint if index == start["stage"] and start["step"] else None
+            loop = _Loop(self, index, weights, resumed)
+            step, losses = loop.run(start["step"] if resumed else 0)
+            if loop.stopped:
+                break
+            weights = {}
+        finished = index == len(stages) - 1 and step == stages[index].steps
+        return self._report(index, step, losses, finished=finished)
 
     @property
     def minutes(self) -> float:
         """Of this and earlier sittings."""
         return self.minutes_before + (monotonic() - self.started) / 60
 
-    def must_stop(self) -> bool:
-        """Whether time is up or somebody asked; all processes answer alike."""
-        budget = self.settings.max_minutes
-        late = budget is not None and monotonic() - self.started > 60 * budget
-        flag = torch.tensor([float(late or self.interrupted)], device=self.ranks.device)
-        return bool(distributed.mean_over_ranks(flag, self.ranks) > 0)
+    def pause(self) -> tuple[bool, bool]:
+        """Whether to stop, as time is up or somebody asked, and whether a checkpoint is due.
+
+        All processes answer alike.
+        """
+        now, budget = monotonic(), self.settings.max_minutes
+        late = budget is not None and now - self.started > 60 * budget
+        due = now - self.saved > 60 * self.config.checkpoint_minutes
+        flags = torch.tensor([late or self.interrupted, due], dtype=torch.float32)
+        flags = distributed.mean_over_ranks(flags.to(self.ranks.device), self.ranks) > 0
+        stopping, due = flags.tolist()
+        return stopping, due
 
     def _interrupt(self, *_) -> None:
         self.interrupted = True
@@ -177,29 +189,37 @@ class _Loop:
         for stage in config.stages[: index + 1]:
             add_lora(model, stage)
         set_trainable(model, self.stage)
-        teachers = ()
-        if self.stage.losses.distillation:
-            patch = model.config.vision_config.patch_size
-            names = config.geometry_teacher, config.semantic_teacher
-            teachers = tuple(
-                open_teacher(name, patch_size=patch, device=ranks.device) for name in names
-            )
         torch.manual_seed(config.seed + index)
-        self.objective = Objective(model, self.stage, config, teachers).to(ranks.device)
-        _load(self.objective, weights)
-        self.passes = distributed.shard(self.objective, ranks, self.stage.accumulate)
+        self.objective = Objective(model, self.stage, config, self._teachers()).to(ranks.device)
+        load_weights(self.objective, weights)
+        self.stopped = False
+        self.passes = distributed.passes_of(ranks, self.stage.accumulate)
+        self.last = index == len(config.stages) - 1
+        self.empty = None if self.last else distributed.empty_copy(model, ranks)
+        distributed.shard(self.objective, ranks)
         parameters = [*trained_parameters(model, self.stage)]
         parameters += [
             (n, p, 1.0) for n, p in self.objective.named_parameters() if not n.startswith("model.")
         ]
         self.names = {parameter: name for name, parameter, _ in parameters}
         self.optimizer = build_optimizer(parameters, self.stage)
+        self.mean = RunningMean(self.names, config.ema) if config.ema else None
         if resumed is not None:
             restore_optimizer(self.optimizer, self.names, load_shards(resumed, "optimizer"))
+            if self.mean is not None:
+                self.mean.restore(load_shards(resumed, "mean"))
         self.kept = None
         if self.stage.given != "none":
             folder = trainer.settings.out / "kept" / self.stage.name
             self.kept = KeptFeatures(folder, self.stage.given)
+
+    def _teachers(self) -> tuple[Teacher, ...]:
+        if not self.stage.losses.distillation:
+            return ()
+        config, device = self.trainer.config, self.trainer.ranks.device
+        patch = self.trainer.model.config.vision_config.patch_size
+        names = config.geometry_teacher, config.semantic_teacher
+        return tuple(open_teacher(name, patch_size=patch, device=device) for name in names)
 
     def run(self, first: int) -> tuple[int, dict[str, float]]:
         """Steps from ``first``; how many are done, and the last losses."""
@@ -218,13 +238,14 @@ class _Loop:
                 row = {"stage": self.index, "stage_name": stage.name, "step": step}
                 tracker.write(row | {"losses": losses, "minutes": round(trainer.minutes, 3)})
                 trainer.progress(stage, step, losses)
-            stopping = trainer.must_stop()
-            due = monotonic() - trainer.saved > 60 * trainer.config.checkpoint_minutes
-            if step + 1 == stage.steps or stopping or due:
+            self.stopped, due = trainer.pause()
+            if step + 1 == stage.steps or self.stopped or due:
                 self._save(step + 1)
-            if stopping:
+            if self.stopped:
                 portions.close()
                 return step + 1, losses
+        if self.empty is not None:
+            trainer.model = distributed.refill(self.empty, trainer.model)
         return stage.steps, losses
 
     def _step(self, step: int, portions: list[Portion]) -> dict[str, float]:
@@ -232,7 +253,6 @@ class _Loop:
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for place, portion in enumerate(portions):
-            torch.manual_seed(1_000_003 * (self.index + 1) + portion.number)
             if self.trainer.ranks.world > 1:
                 self.objective.set_requires_gradient_sync(place + 1 == len(portions))
             terms = self._terms(portion)
@@ -246,6 +266,8 @@ class _Loop:
         losses = dict(zip(names, values, strict=True))
         _guard(losses, float(distributed.whole(norm)), step, portions)
         self.optimizer.step()
+        if self.mean is not None:
+            self.mean.update(step)
         return losses | {"rate": rate, "gradient": float(distributed.whole(norm))}
 
     def _terms(self, portion: Portion) -> dict[str, Tensor]:
@@ -253,6 +275,7 @@ class _Loop:
         batch = portion.batch.to(device)
         kept = self.kept.of(self.trainer.model, batch, portion.key) if self.kept else None
         dtype = self.trainer.dtype
+        torch.manual_seed(1_000_003 * (self.index + 1) + portion.number)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             return self.objective(batch, kept, true_geometry=portion.true_geometry)
 
@@ -268,31 +291,27 @@ class _Loop:
         )
 
     def _save(self, step: int) -> None:
-        """A checkpoint, and at the end of a stage the model so far; all processes take part."""
-        trainer = self.trainer
+        """A checkpoint and the model so far; all processes take part, the first one writes."""
+        trainer, ranks = self.trainer, self.trainer.ranks
         ended = step == self.stage.steps
-        state = trained_state(self.objective, trainer.config.stages[: self.index + 1])
-        optimizer = {} if ended else optimizer_tensors(self.optimizer, self.names)
-        if trainer.ranks.is_first:
+        if ended and self.mean is not None:
+            self.mean.settle()
+        stages, model = trainer.config.stages[: self.index + 1], trainer.model
+        tensors = {"weights": distributed.gathered(trained_tensors(self.objective, stages), ranks)}
+        exported = distributed.gathered(exported_tensors(model, stages), ranks)
+        if not ended:
+            state = optimizer_tensors(self.optimizer, self.names)
+            tensors["optimizer"] = distributed.gathered(state, ranks)
+            if self.mean is not None:
+                tensors["mean"] = distributed.gathered(self.mean.values.items(), ranks)
+                exported |= {n: t for n, t in tensors["mean"].items() if n in exported}
+        if ranks.is_first:
             progress = {"stage": self.index + ended, "step": 0 if ended else step}
             progress |= {"minutes": trainer.minutes, "recipe": trainer.config.name}
-            save_checkpoint(
-                trainer.settings.out, weights=state, optimizer=optimizer, progress=progress
-            )
+            save_checkpoint(trainer.settings.out, progress, tensors)
             done = {"stage": self.stage.name, "step": step, "minutes": round(trainer.minutes, 1)}
-            export_model(
-                trainer.model, trainer.processor, trainer.config, state, trainer.settings, done
-            )
+            export_model(model, trainer.processor, trainer.config, exported, trainer.settings, done)
         trainer.saved = monotonic()
-
-
-def _load(objective: Objective, weights: dict[str, Tensor]) -> None:
-    """Put trained parameters in place; those of an earlier stage's projections are dropped."""
-    parameters = dict(objective.named_parameters())
-    with torch.no_grad():
-        for name, value in weights.items():
-            if name in parameters:
-                parameters[name].copy_(value)
 
 
 def _guard(losses: dict[str, float], norm: float, step: int, portions: list[Portion]) -> None:
@@ -314,11 +333,9 @@ def _autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if able else torch.float32
 
 
-def _check_recipe(out: Path, config: TrainConfig) -> None:
-    """Write the recipe beside the run, or hold it against the one that is there."""
-    file, text = out / "recipe.json", json.dumps(asdict(config), indent=2)
-    if file.exists() and file.read_text() != text:
-        raise UsageError(
-            f"{out} holds a run with other settings (see {file}): choose another directory"
-        )
-    file.write_text(text)
+def _recompute_activations(model: VidLLMForConditionalGeneration) -> None:
+    """Have encoder, attention stack and language model forget what they can compute again."""
+    attention = model.global_frame_attention
+    attention.config = replace(attention.config, gradient_checkpointing=True)
+    options = {"use_reentrant": False}
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)

@@ -1,0 +1,342 @@
+"""One scene of Rooms put to a model: what it answers, points at and reconstructs.
+
+What is unusual:
+
+- The model sees the scene through `vidllm.inference.Pipeline`, as any video, once; every question,
+  expression and caption is asked of that one encoding.
+- Boxes are written down in the *true* room frame. Predicted ones get there through camera world
+  (`vidllm.evaluation.frames`, first pose, nothing fitted), so an error of the predicted room frame
+  costs IoU.
+- Proposals are the true boxes moved into the predicted room frame. A chosen one is written down as
+  the true box that it stands for: that column tells whether the right thing was chosen.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vidllm.evaluation.depth import score_depth
+from vidllm.evaluation.frames import boxes_to_benchmark, rooms_cameras, world_alignment
+from vidllm.evaluation.room_frame import score_room_frame
+from vidllm.evaluation.trajectory import score_poses, score_trajectory, trajectory_scale_error
+from vidllm.geometry.boxes import transform_boxes
+from vidllm.inference.generation import GenerationConfig
+from vidllm.inference.pipeline import Pipeline
+from vidllm.inference.scene import Scene
+from vidllm.models.processor import VidLLMProcessor
+from vidllm.rooms.archive import StoredScene
+from vidllm.rooms.conversations import Kind, Turn, turns
+from vidllm.rooms.dataset import Sample, SampleSettings, make_sample
+from vidllm.types import Box3D, Frames, Reconstruction, UsageError, VidLLMError
+
+QUESTION_KINDS: tuple[Kind, ...] = ("qa", "situated_qa", "vsi")
+REFERENCE_KINDS: tuple[Kind, ...] = ("referring", "multi_referring")
+
+_ANSWER = GenerationConfig(max_new_tokens=12)
+_CAPTION = GenerationConfig(max_new_tokens=48)
+_QUESTIONS_AT_ONCE = 16
+_LEAST_SHARE = 0.25
+"""Of the best proposal's score, what another must have to be chosen as well; as for raw boxes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoomsSettings:
+    """How much of a scene is asked."""
+
+    questions: int | None = None
+    """At most so many, question types as evenly as possible; all when left out."""
+    expressions: int | None = None
+    """The same for referring expressions."""
+    captions: int = 4
+    """At most so many objects to describe."""
+    proposals: bool = False
+    """Whether expressions are asked a second time, with the true boxes to choose from."""
+    seed: int = 0
+    """Draws what is asked, and the frames that set the scale."""
+
+    def __post_init__(self) -> None:
+        for name in ("questions", "expressions", "captions"):
+            if (count := getattr(self, name)) is not None and count < 0:
+                raise UsageError(f"{name} must not be negative, got {count}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A turn and the name under which runs are compared."""
+
+    id: str
+    turn: Turn
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneResult:
+    """What came of a scene; plain data, ready for JSON."""
+
+    predictions: list[dict]
+    geometry: dict[str, float]
+    problems: list[str]
+    """Figures that the scene's geometry leaves open, and why."""
+    seconds: dict[str, float]
+
+
+def sample_settings(processor: VidLLMProcessor) -> SampleSettings:
+    """Frames as the model takes them.
+
+    Raises:
+        UsageError: Its short side is not whole patches: frames and truth would be cut unlike.
+    """
+    if processor.short_side % processor.patch_size:
+        raise UsageError(
+            f"the model's short side of {processor.short_side} pixels is not whole patches of "
+            f"{processor.patch_size}: Rooms cannot cut its truth to the same pixels"
+        )
+    return SampleSettings(
+        num_frames=processor.num_frames,
+        short_side=processor.short_side,
+        patch_size=processor.patch_size,
+    )
+
+
+def examine(pipeline: Pipeline, stored: StoredScene, settings: RoomsSettings) -> SceneResult:
+    """Encode a scene once, ask everything, compare the geometry.
+
+    Raises:
+        VidLLMError: Files are damaged, or the prediction is not finite.
+    """
+    seconds: dict[str, float] = {}
+    start = perf_counter()
+    sample = make_sample(stored, sample_settings(pipeline.processor))
+    asked = list(_name(stored, sample))
+    seconds["read"] = perf_counter() - start
+    scene = pipeline(frames_of(sample), seed=settings.seed)
+    if scene.reconstruction.images.shape[1:3] != tuple(sample.depth.shape[1:]):
+        raise VidLLMError(
+            f"{stored.scene_id}: the model takes {scene.reconstruction.images.shape[1:3]} pixels, "
+            f"the truth has {tuple(sample.depth.shape[1:])}: use frames that are less long"
+        )
+    seconds["encode"] = scene.seconds["sample"] + scene.seconds["encode"]
+    room = _Room(scene, sample)
+    rng = np.random.default_rng([settings.seed, zlib.crc32(stored.scene_id.encode())])
+    predictions = []
+    with _timed("questions", scene, seconds):
+        predictions += _answer(scene, choose(asked, QUESTION_KINDS, settings.questions, rng))
+    with _timed("expressions", scene, seconds):
+        for item in choose(asked, REFERENCE_KINDS, settings.expressions, rng):
+            predictions.append(room.point(item, proposals=settings.proposals))
+    with _timed("captions", scene, seconds):
+        predictions += room.describe(asked, settings.captions, rng)
+    seconds["prefix"] = scene.seconds.get("prefix", 0.0)
+    with _timed("geometry", scene, seconds):
+        geometry, problems = score_geometry(scene.reconstruction, sample)
+    return SceneResult(
+        predictions=[{"scene_id": stored.scene_id} | record for record in predictions],
+        geometry=geometry,
+        problems=problems,
+        seconds=seconds,
+    )
+
+
+def frames_of(sample: Sample) -> Frames:
+    """The sample's frames as a video would have given them."""
+    images = (sample.images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    return Frames(
+        images=images.contiguous().numpy(),
+        frame_indices=sample.frame_indices.numpy(),
+        timestamps=sample.timestamps.numpy(),
+        source=sample.scene_id,
+    )
+
+
+def choose(
+    asked: Sequence[Asked], kinds: Sequence[Kind], count: int | None, rng: np.random.Generator
+) -> list[Asked]:
+    """So many turns of some kinds; those of one question type after those of another, in turn."""
+    by_type: dict[tuple[str, str], list[Asked]] = {}
+    for item in asked:
+        if item.turn.kind in kinds:
+            by_type.setdefault((item.turn.kind, item.turn.question_type), []).append(item)
+    pools = [[group[i] for i in rng.permutation(len(group))] for group in by_type.values()]
+    pools = [pools[i] for i in rng.permutation(len(pools))]
+    longest = max(map(len, pools), default=0)
+    taken = [pool[rank] for rank in range(longest) for pool in pools if rank < len(pool)]
+    return taken[:count]
+
+
+def score_geometry(
+    reconstruction: Reconstruction, sample: Sample
+) -> tuple[dict[str, float], list[str]]:
+    """Errors of depth, cameras, scale and room frame, and which of them could not be told.
+
+    Depth figures name their alignment (metric: none); ATE is in metres after a rigid (SE(3)) or a
+    similarity (Sim(3)) fit; scale errors are ``|log s|``; angles are in degrees.
+    """
+    extrinsics, truth = reconstruction.extrinsics, sample.extrinsics.numpy()
+    depth = reconstruction.depth, sample.depth.numpy(), sample.valid.numpy()
+
+    def metric_depth() -> dict[str, float]:
+        scores = score_depth(*depth, mode="metric")
+        names = ("abs_rel", "delta", "scale_error")
+        keys = ("abs_rel_metric", "delta_metric", "scale_error_depth")
+        return {key: getattr(scores, name) for key, name in zip(keys, names, strict=True)}
+
+    def relative_depth() -> dict[str, float]:
+        scores = score_depth(*depth, mode="median")
+        return {"abs_rel_median": scores.abs_rel, "delta_median": scores.delta}
+
+    def room_frame() -> dict[str, float]:
+        errors = score_room_frame(reconstruction.room_from_world, sample.room_from_world.numpy())
+        return {
+            "gravity": errors.gravity,
+            "yaw": errors.yaw,
+            "yaw_modulo_right_angles": errors.yaw_modulo_right_angles,
+        }
+
+    def absolute(alignment) -> dict[str, float]:
+        error = score_trajectory(extrinsics, truth, alignment=alignment)
+        return {f"ate_{alignment}": error.ate_rmse}
+
+    parts: dict[str, Callable[[], dict[str, float]]] = {
+        "metric depth": metric_depth,
+        "relative depth": relative_depth,
+        "pose AUC@30": lambda: {"auc_30": score_poses(extrinsics, truth).auc_30},
+        "ATE after SE(3)": lambda: absolute("se3"),
+        "ATE after Sim(3)": lambda: absolute("sim3"),
+        "scale of the trajectory": lambda: {
+            "scale_error_trajectory": trajectory_scale_error(extrinsics, truth)
+        },
+        "room frame": room_frame,
+    }
+    figures, problems = {}, []
+    for name, part in parts.items():
+        try:
+            found = part()
+        except VidLLMError as error:
+            problems.append(f"{name}: {error}")
+            continue
+        for key, value in found.items():
+            if np.isfinite(value):
+                figures[key] = float(value)
+            else:
+                problems.append(f"{name}: {key} is {value}")
+    return figures, problems
+
+
+def _name(stored: StoredScene, sample: Sample) -> Iterator[Asked]:
+    """The sample's turns by their place in the scene's files, whatever frames were sampled."""
+    for kind in dict.fromkeys(turn.kind for turn in sample.conversations):
+        places: dict[Turn, int] = {}
+        for place, turn in enumerate(turns(kind, stored.language(kind))):
+            places.setdefault(turn, place)
+        own = (turn for turn in sample.conversations if turn.kind == kind)
+        for turn in dict.fromkeys(own):
+            yield Asked(id=f"{stored.scene_id}:{kind}:{places[turn]}", turn=turn)
+
+
+def _record(item: Asked) -> dict:
+    turn = item.turn
+    kind = {"id": item.id, "kind": turn.kind, "type": turn.question_type}
+    return kind | {"question": turn.question}
+
+
+def _answer(scene: Scene, items: Sequence[Asked]) -> Iterator[dict]:
+    """Questions in batches of like length."""
+    items = sorted(items, key=lambda item: len(item.turn.question))
+    for start in range(0, len(items), _QUESTIONS_AT_ONCE):
+        batch = items[start : start + _QUESTIONS_AT_ONCE]
+        answers = scene.ask([item.turn.question for item in batch], config=_ANSWER)
+        for item, answer in zip(batch, answers, strict=True):
+            accepted = [item.turn.answer, *item.turn.accepted]
+            yield _record(item) | {"accepted": accepted, "answer": answer.text}
+
+
+class _Room:
+    """A scene's encoding beside its truth, with the way between their room frames."""
+
+    def __init__(self, scene: Scene, sample: Sample) -> None:
+        self.scene, self.sample = scene, sample
+        reconstruction = scene.reconstruction
+        cameras = rooms_cameras(sample.extrinsics.numpy(), sample.room_from_world.numpy())
+        self.predicted_room = reconstruction.room_from_world
+        self.alignment = world_alignment(reconstruction.extrinsics, cameras)
+
+    def point(self, item: Asked, *, proposals: bool) -> dict:
+        """Boxes for a referring expression."""
+        text = item.turn.question
+        found = self.scene.ground(text)
+        record = _record(item) | {
+            "true_boxes": _rounded(self.sample.boxes_of(item.turn.target_ids)),
+            "boxes": _rounded(self._to_truth(found)),
+            "scores": [round(box.score, 4) for box in found],
+        }
+        if proposals:
+            chosen = self._choose(text)
+            record["chosen_boxes"] = _rounded(self.sample.boxes_of([int(b.label) for b in chosen]))
+        return record
+
+    def describe(
+        self, asked: Sequence[Asked], count: int, rng: np.random.Generator
+    ) -> Iterator[dict]:
+        """Captions of some objects, each shown by its true box; all its captions are references."""
+        texts: dict[int, list[str]] = {}
+        for item in asked:
+            if item.turn.kind == "captions":
+                texts.setdefault(item.turn.given_ids[0], []).append(item.turn.answer)
+        objects = list(texts)
+        for index in rng.permutation(len(objects))[:count]:
+            given = objects[index]
+            [box] = self._from_truth(self.sample.boxes_of([given]))
+            answer = self.scene.describe(box=tuple(box.tolist()), config=_CAPTION)
+            yield {
+                "id": f"{self.sample.scene_id}:captions:object {given}",
+                "kind": "captions",
+                "type": "caption",
+                "question": "",
+                "accepted": texts[given],
+                "answer": answer.text,
+            }
+
+    def _choose(self, text: str) -> list[Box3D]:
+        """Proposals that the text refers to, best first; none where nothing is likelier."""
+        moved = self._from_truth(self.sample.boxes).tolist()
+        proposals = [
+            Box3D(center=tuple(box[:3]), size=tuple(box[3:]), label=str(int(name)))
+            for box, name in zip(moved, self.sample.box_ids, strict=True)
+        ]
+        if not proposals:
+            return []
+        ranked = self.scene.ground(text, proposals=proposals, max_boxes=len(proposals))
+        nothing = 1 - sum(box.score for box in ranked)
+        if ranked[0].score <= nothing:
+            return []
+        return [box for box in ranked if box.score >= _LEAST_SHARE * ranked[0].score]
+
+    def _to_truth(self, boxes: Sequence[Box3D]) -> Float[np.ndarray, "Q 6"]:
+        rows = np.array([[*box.center, *box.size] for box in boxes]).reshape(-1, 6)
+        return boxes_to_benchmark(rows, self.predicted_room, self.alignment)
+
+    def _from_truth(self, boxes: Float[Tensor, "Q 6"]) -> Float[Tensor, "Q 6"]:
+        world_from_truth = np.linalg.inv(self.alignment.benchmark_from_world)
+        return transform_boxes(
+            boxes.double(), torch.from_numpy(self.predicted_room @ world_from_truth)
+        )
+
+
+def _rounded(boxes: Float[Tensor, "Q 6"] | Float[np.ndarray, "Q 6"]) -> list[list[float]]:
+    """To a tenth of a millimetre."""
+    return [[round(float(value), 4) for value in box] for box in boxes]
+
+
+@contextmanager
+def _timed(part: str, scene: Scene, seconds: dict[str, float]):
+    """Seconds of a part, without the prefix that its first question builds."""
+    start, prefix = perf_counter(), scene.seconds.get("prefix", 0.0)
+    yield
+    built = scene.seconds.get("prefix", 0.0) - prefix
+    seconds[part] = perf_counter() - start - built
