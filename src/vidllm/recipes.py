@@ -165,6 +165,19 @@ def tiny_cpu() -> TrainConfig:
     return TrainConfig(name="tiny_cpu", stages=(distill, reconstruct, language))
 
 
+def tiny_blind() -> TrainConfig:
+    """The baseline of ``tiny_cpu``: the same language model, questions and pace, but no video."""
+    language = tiny_cpu().stages[-1]
+    stage = replace(
+        language,
+        losses=LossWeights(language=1.0),
+        trained={"language_model": 1.0},
+        given="none",
+        true_geometry=1.0,
+    )
+    return TrainConfig(name="tiny_blind", stages=(stage,), blind=True)
+
+
 def tiny_gpu() -> TrainConfig:
     """Minutes on one GPU: the paper's two stages; in the second all learns but the encoder."""
     first = tiny_cpu().stages[0]
@@ -226,6 +239,7 @@ def paper_stage2() -> TrainConfig:
 
 TRAININGS = {
     "tiny_cpu": tiny_cpu,
+    "tiny_blind": tiny_blind,
     "tiny_gpu": tiny_gpu,
     "paper_stage1": paper_stage1,
     "paper_stage2": paper_stage2,

@@ -19,12 +19,14 @@ from vidllm.evaluation.rooms import (
     examine,
     frames_of,
     sample_settings,
-    score_geometry,
 )
+from vidllm.evaluation.rooms_geometry import score_geometry
 from vidllm.evaluation.rooms_report import ReportRequest, make_report, write_report
 from vidllm.evaluation.runner import Run, RunRequest, read_run, run_rooms
 from vidllm.evaluation.vsibench import score_vsibench
 from vidllm.inference.generation import GenerationConfig
+from vidllm.inference.pipeline import Pipeline
+from vidllm.inference.scene import Scene
 from vidllm.rooms.archive import Archive
 from vidllm.rooms.conversations import Turn
 from vidllm.rooms.dataset import make_sample
@@ -56,8 +58,8 @@ def turned(boxes):
     return np.stack([-y + 1, x - 2, z + 0.5, depth, width, height], axis=1)
 
 
-class Oracle:
-    """A pipeline that knows the truth, in another room frame and with depth 10 % too large."""
+class Oracle(Pipeline, Scene):
+    """Pipeline and scene that know the truth, in another room frame, depth 10 % too large."""
 
     def __init__(self, sample, processor):
         self.sample, self.processor = sample, processor

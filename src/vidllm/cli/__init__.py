@@ -10,6 +10,8 @@ from typing import Annotated
 
 import tyro
 
+from vidllm.cli.convert import Convert
+from vidllm.cli.data import Data
 from vidllm.cli.demo import Demo
 from vidllm.cli.eval import Eval
 from vidllm.cli.language import Ask, Chat, Describe, Ground
@@ -28,8 +30,10 @@ Verb = (
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Rooms, tyro.conf.subcommand("rooms")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Eval, tyro.conf.subcommand("eval")]
+    | Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )

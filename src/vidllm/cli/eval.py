@@ -1,18 +1,22 @@
-"""``eval``: predictions of any model against a benchmark's references."""
+"""``eval``: predictions of any model against a benchmark's references, and a model on Rooms."""
 
 import json
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from tyro.conf import Positional
 
-from vidllm.cli.options import results, working
+from vidllm.cli.options import messages, quiet_libraries, results, working
 
 if TYPE_CHECKING:
     from vidllm.evaluation.intervals import Estimate
+    from vidllm.evaluation.rooms_report import Report
+    from vidllm.evaluation.runner import RunRequest
     from vidllm.evaluation.scoring import Score as Scored
 
 
@@ -75,15 +79,111 @@ class Conventions:
         results.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Put a model to a data set; the same command goes on where it stopped."""
+
+    benchmark: Positional[Literal["rooms"]]
+    """What is asked."""
+    data: Path
+    """A Rooms data set (`vidllm rooms generate`)."""
+    out: Path
+    """Folder of the run: predictions, report.json, report.md; made if needed."""
+    model: str = "tiny"
+    """Name (tiny), a directory written by save_pretrained, or a hub id."""
+    limit: int | None = None
+    """Only the first so many scenes."""
+    questions: int | None = None
+    """At most so many questions a scene, types as evenly as possible; all when left out."""
+    expressions: int | None = None
+    """The same for referring expressions."""
+    captions: int = 4
+    """At most so many objects a scene to describe."""
+    proposals: Literal["none", "truth"] = "none"
+    """Also let the model choose among the true boxes, as a second column."""
+    majority_from: Path | None = None
+    """Data set on which constant answers are chosen, such as the one trained on; the questions
+    asked themselves when left out."""
+    blind: Path | None = None
+    """Folder of another run on the same questions, to compare with pair by pair."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of encoder and language model; auto is bfloat16 on CUDA, float32 elsewhere."""
+    seed: int = 0
+    """Draws what is asked, and the frames that set the scale."""
+    json: bool = False
+    """Print the report as one JSON object."""
+
+    def run(self) -> None:
+        from vidllm.evaluation.rooms import RoomsSettings
+        from vidllm.evaluation.rooms_report import ReportRequest, make_report, write_report
+        from vidllm.evaluation.runner import RunRequest, read_run
+        from vidllm.rooms.archive import Archive
+
+        settings = RoomsSettings(
+            questions=self.questions,
+            expressions=self.expressions,
+            captions=self.captions,
+            proposals=self.proposals == "truth",
+            seed=self.seed,
+        )
+        request = RunRequest(data=self.data, out=self.out, settings=settings, limit=self.limit)
+        if self.majority_from is not None:
+            Archive(self.majority_from)  # refused now, not after hours
+        if self.blind is not None:
+            read_run(self.blind)
+        done, device = self._examine(request)
+        with working("scoring"):
+            compared = ReportRequest(
+                command=self._command(),
+                device=device,
+                majority_from=self.majority_from,
+                other=self.blind,
+            )
+            report = make_report(done, compared)
+            files = write_report(report, self.out)
+        if self.json:
+            print(json.dumps(report.to_dict(), ensure_ascii=False, allow_nan=False))
+        else:
+            _print_report(report, files[-1])
+
+    def _examine(self, request: "RunRequest"):
+        """The run, and the device it was on."""
+        from vidllm.evaluation.runner import run_rooms
+        from vidllm.inference.pipeline import Pipeline
+
+        quiet_libraries()
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+        with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as bar:
+            task = bar.add_task(f"loading {self.model}", total=None)
+            pipeline = Pipeline.from_pretrained(self.model, device=self.device, dtype=self.dtype)
+
+            def progress(scene: str, done: int, total: int) -> None:
+                bar.update(task, description=scene, completed=done, total=total)
+
+            return run_rooms(pipeline, request, progress), pipeline.device.type
+
+    def _command(self) -> str:
+        """What to type for this run."""
+        words = ["vidllm", "eval", "run", self.benchmark]
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.name not in ("benchmark", "json") and value != option.default:
+                words += [f"--{option.name.replace('_', '-')}", str(value)]
+        return shlex.join(words)
+
+
 Action = (
     Annotated[Score, tyro.conf.subcommand("score")]
+    | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Conventions, tyro.conf.subcommand("conventions")]
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eval:
-    """Predictions against a benchmark's references."""
+    """Predictions against a benchmark's references, or a model on Rooms."""
 
     action: tyro.conf.OmitSubcommandPrefixes[Action]
 
@@ -113,6 +213,25 @@ def _print_score(scored: "Scored") -> None:
     layout = f"{request.predictions} read as {scored.layout}"
     for line in (layout, *scored.notes, *scored.published):
         results.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_report(report: "Report", file: Path) -> None:
+    """The first line of every table; the rest is in the report."""
+    scenes, failed = report.about["scenes"], report.about["failed"]
+    lines = [f"{scenes} scenes, {failed} failed, {report.about['minutes']} minutes"]
+    for table in report.tables.values():
+        row = table.rows[0]
+        cells = [
+            f"{column} {table.cell(row.cells[column])}"
+            for column in table.columns
+            if row.cells.get(column)
+        ]
+        lines.append(
+            f"{table.title}: {row.name}, {row.count:,} {table.counted}: {', '.join(cells)}"
+        )
+    results.print(
+        "\n".join([*lines, f"report: {file}"]), markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def _print_types(scored: "Scored") -> None:

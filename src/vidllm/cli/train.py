@@ -24,7 +24,7 @@ class Train:
     out: Path
     """Folder of the run: log, checkpoints, exported model; made if needed."""
     recipe: str = "tiny_cpu"
-    """tiny_cpu, tiny_gpu, paper_stage1 or paper_stage2."""
+    """tiny_cpu, tiny_blind, tiny_gpu, paper_stage1 or paper_stage2."""
     init: Path | None = None
     """Folder of a trained model to start from, instead of the recipe's."""
     stages: tuple[str, ...] = ()
@@ -50,6 +50,7 @@ class Train:
         with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as bar:
             task = bar.add_task(f"loading {self.init or config.model}", total=None)
             model, processor = self._load(config)
+            model.config.blind = config.blind
 
             def advance(stage, step: int, losses: dict[str, float]) -> None:
                 told = f"{stage.name}: loss {losses['total']:.3f}"

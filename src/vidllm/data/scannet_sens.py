@@ -78,6 +78,8 @@ class SensFrame:
     color_time: float
     """Seconds."""
     depth_time: float
+    jpeg: bytes | None
+    """``color`` as it is in the file, where that is JPEG."""
 
 
 class SensFile:
@@ -91,6 +93,7 @@ class SensFile:
         camera_to_world: Poses of all frames in the scan's frame, float64 [num_frames, 4, 4]; not
             finite where lost.
         has_pose: Which frames have one, [num_frames].
+        color_times: Seconds, of all frames, [num_frames].
 
     Raises:
         UsageError: There is no such file, or it is not a ``.sens`` file of version 4.
@@ -100,6 +103,7 @@ class SensFile:
     header: SensHeader
     camera_to_world: Float64[np.ndarray, "N 4 4"]
     has_pose: Bool[np.ndarray, "N"]
+    color_times: Float64[np.ndarray, "N"]
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -110,6 +114,7 @@ class SensFile:
             self._offsets, poses, self._fields = _walk(file, self.path, self.header.num_frames)
         self.camera_to_world = poses
         self.has_pose = np.isfinite(poses).all(axis=(1, 2))
+        self.color_times = np.array([times[0] for times in self._fields], np.float64) / 1e6
 
     @property
     def num_lost(self) -> int:
@@ -169,6 +174,7 @@ class SensFile:
                         camera_to_world=self.camera_to_world[index],
                         color_time=color_time / 1e6,
                         depth_time=depth_time / 1e6,
+                        jpeg=color if self.header.color_compression == "jpeg" else None,
                     )
                 except (OSError, SyntaxError, ValueError, zlib.error) as error:  # as Pillow has it
                     raise VidLLMError(

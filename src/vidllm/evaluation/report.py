@@ -58,11 +58,12 @@ class Table:
             "|---|" + "---:|" * (len(self.columns) + 1),
         ]
         for row in self.rows:
-            cells = [self._cell(row.cells.get(column)) for column in self.columns]
+            cells = [self.cell(row.cells.get(column)) for column in self.columns]
             lines.append(_line(row.name, f"{row.count:,}", *cells))
         return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)]).rstrip() + "\n"
 
-    def _cell(self, estimate: Estimate | None) -> str:
+    def cell(self, estimate: Estimate | None) -> str:
+        """A value with its interval, where it has one."""
         if estimate is None:
             return ""
         value, low, high = (
@@ -88,7 +89,7 @@ class Resampler:
         scores: Float[np.ndarray, "N"],
         scene_ids: Sequence[str],
         parts: Sequence[Sequence[Mask]] | None = None,
-        scale: float = 100,
+        scale: float = 100.0,
     ) -> Estimate | None:
         """The mean of some scores, or a mean of means.
 

@@ -12,7 +12,7 @@ What is unusual:
 """
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -22,10 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vidllm.evaluation.depth import score_depth
 from vidllm.evaluation.frames import boxes_to_benchmark, rooms_cameras, world_alignment
-from vidllm.evaluation.room_frame import score_room_frame
-from vidllm.evaluation.trajectory import score_poses, score_trajectory, trajectory_scale_error
+from vidllm.evaluation.rooms_geometry import score_geometry
 from vidllm.geometry.boxes import transform_boxes
 from vidllm.inference.generation import GenerationConfig
 from vidllm.inference.pipeline import Pipeline
@@ -34,7 +32,7 @@ from vidllm.models.processor import VidLLMProcessor
 from vidllm.rooms.archive import StoredScene
 from vidllm.rooms.conversations import Kind, Turn, turns
 from vidllm.rooms.dataset import Sample, SampleSettings, make_sample
-from vidllm.types import Box3D, Frames, Reconstruction, UsageError, VidLLMError
+from vidllm.types import Box3D, Frames, UsageError, VidLLMError
 
 QUESTION_KINDS: tuple[Kind, ...] = ("qa", "situated_qa", "vsi")
 REFERENCE_KINDS: tuple[Kind, ...] = ("referring", "multi_referring")
@@ -167,65 +165,6 @@ def choose(
     longest = max(map(len, pools), default=0)
     taken = [pool[rank] for rank in range(longest) for pool in pools if rank < len(pool)]
     return taken[:count]
-
-
-def score_geometry(
-    reconstruction: Reconstruction, sample: Sample
-) -> tuple[dict[str, float], list[str]]:
-    """Errors of depth, cameras, scale and room frame, and which of them could not be told.
-
-    Depth figures name their alignment (metric: none); ATE is in metres after a rigid (SE(3)) or a
-    similarity (Sim(3)) fit; scale errors are ``|log s|``; angles are in degrees.
-    """
-    extrinsics, truth = reconstruction.extrinsics, sample.extrinsics.numpy()
-    depth = reconstruction.depth, sample.depth.numpy(), sample.valid.numpy()
-
-    def metric_depth() -> dict[str, float]:
-        scores = score_depth(*depth, mode="metric")
-        names = ("abs_rel", "delta", "scale_error")
-        keys = ("abs_rel_metric", "delta_metric", "scale_error_depth")
-        return {key: getattr(scores, name) for key, name in zip(keys, names, strict=True)}
-
-    def relative_depth() -> dict[str, float]:
-        scores = score_depth(*depth, mode="median")
-        return {"abs_rel_median": scores.abs_rel, "delta_median": scores.delta}
-
-    def room_frame() -> dict[str, float]:
-        errors = score_room_frame(reconstruction.room_from_world, sample.room_from_world.numpy())
-        return {
-            "gravity": errors.gravity,
-            "yaw": errors.yaw,
-            "yaw_modulo_right_angles": errors.yaw_modulo_right_angles,
-        }
-
-    def absolute(alignment) -> dict[str, float]:
-        error = score_trajectory(extrinsics, truth, alignment=alignment)
-        return {f"ate_{alignment}": error.ate_rmse}
-
-    parts: dict[str, Callable[[], dict[str, float]]] = {
-        "metric depth": metric_depth,
-        "relative depth": relative_depth,
-        "pose AUC@30": lambda: {"auc_30": score_poses(extrinsics, truth).auc_30},
-        "ATE after SE(3)": lambda: absolute("se3"),
-        "ATE after Sim(3)": lambda: absolute("sim3"),
-        "scale of the trajectory": lambda: {
-            "scale_error_trajectory": trajectory_scale_error(extrinsics, truth)
-        },
-        "room frame": room_frame,
-    }
-    figures, problems = {}, []
-    for name, part in parts.items():
-        try:
-            found = part()
-        except VidLLMError as error:
-            problems.append(f"{name}: {error}")
-            continue
-        for key, value in found.items():
-            if np.isfinite(value):
-                figures[key] = float(value)
-            else:
-                problems.append(f"{name}: {key} is {value}")
-    return figures, problems
 
 
 def _name(stored: StoredScene, sample: Sample) -> Iterator[Asked]:

@@ -16,6 +16,7 @@ from vidllm.evaluation.grounding import COLUMNS, THRESHOLDS, box_ious, score_mul
 from vidllm.evaluation.majority import Reference, best_constants, references_of
 from vidllm.evaluation.ptb_tokenizer import tokenize
 from vidllm.evaluation.report import Resampler, Row, Table
+from vidllm.evaluation.rooms_geometry import GEOMETRY
 from vidllm.evaluation.runner import Run, read_run
 from vidllm.evaluation.text_metrics import cider_d
 from vidllm.evaluation.vsibench import DIRECTION, LEVELS, TASKS
@@ -23,22 +24,6 @@ from vidllm.types import UsageError, VidLLMError
 
 JSON_FILE, MARKDOWN_FILE = "report.json", "report.md"
 MODEL, MAJORITY, OTHER, DIFFERENCE = "model", "majority", "other run", "difference"
-
-GEOMETRY = (
-    ("abs_rel_metric", "depth AbsRel, no alignment", 1),
-    ("delta_metric", "depth delta < 1.25, no alignment, %", 100),
-    ("abs_rel_median", "depth AbsRel, median scale per scene", 1),
-    ("delta_median", "depth delta < 1.25, median scale per scene, %", 100),
-    ("auc_30", "pose AUC@30, %", 100),
-    ("ate_se3", "ATE (RMSE) after SE(3), m", 1),
-    ("ate_sim3", "ATE (RMSE) after Sim(3), m", 1),
-    ("scale_error_depth", "scale error of depth, abs(log s)", 1),
-    ("scale_error_trajectory", "scale error of the trajectory, abs(log s)", 1),
-    ("gravity", "gravity error, degrees", 1),
-    ("yaw", "yaw error, degrees", 1),
-    ("yaw_modulo_right_angles", "yaw error to the nearest right angle, degrees", 1),
-)
-"""Key, name, and what it is multiplied by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +58,9 @@ class Report:
     def to_markdown(self) -> str:
         """The report to read."""
         about = self.about
+        intervals = "In brackets: 95 % intervals from resampling scenes."
+        if about["scenes"] < 2:
+            intervals = "One scene says nothing about others: no intervals."
         lines = [
             f"# {about['date']}: {about['model']} on Rooms",
             "",
@@ -82,8 +70,7 @@ class Report:
             f"{about['dtype']}, weights {about['weights']}; trained on: "
             f"{about['trained'] or 'nothing'}.",
             f"Data: {about['data']}, {about['scenes']} scenes ({about['failed']} failed), "
-            "only questions that the frames shown can answer. In brackets: 95 % intervals from "
-            "resampling scenes.",
+            f"only questions that the frames shown can answer. {intervals}",
             "",
             *(table.to_markdown() for table in self.tables.values()),
             "## Seconds a scene",
@@ -345,7 +332,7 @@ def _captions(records: list[dict], resampler: Resampler) -> Table:
 def _geometry(run: Run, resampler: Resampler) -> Table:
     """Means over scenes."""
     rows = []
-    for key, name, scale in GEOMETRY:
+    for key, (name, scale) in GEOMETRY.items():
         having = [scene for scene in run.scenes if key in scene["geometry"]]
         values = np.array([scene["geometry"][key] for scene in having])
         names = [scene["scene_id"] for scene in having]

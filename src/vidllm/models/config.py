@@ -38,6 +38,7 @@ class VidLLMConfig(PreTrainedConfig):
         short_side: Short side of the frames in pixels, before the crop to whole patches.
         scale_frames: Frames drawn at random for the scale of a scene.
         video_token_id, loc_token_id, coord_token_id: Ids of ``SPECIAL_TOKENS``.
+        blind: Whether the language model is shown nothing: the baseline that only guesses.
         base: Recipe whose shipped parts the saved weights lie over; empty when they are complete.
         lora: Rank and alpha of low-rank adapters of the language model among the weights.
         trained: What the weights were trained on; empty when adapter and heads are random.
@@ -66,6 +67,7 @@ class VidLLMConfig(PreTrainedConfig):
     video_token_id: int | None = None
     loc_token_id: int | None = None
     coord_token_id: int | None = None
+    blind: bool = False
     base: str = ""
     lora: dict | None = None
     trained: str = ""

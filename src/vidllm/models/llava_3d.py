@@ -81,11 +81,15 @@ class LLaVA3DConfig:
 
     def vision_config(self) -> CLIPVisionConfig:
         """Hugging Face configuration of the encoder."""
-        return CLIPVisionConfig(**self.vision, attn_implementation="sdpa")
+        config = CLIPVisionConfig(**self.vision)
+        config._attn_implementation = "sdpa"
+        return config
 
     def language_config(self) -> LlamaConfig:
         """Hugging Face configuration of the language model."""
-        return LlamaConfig(**self.language, attn_implementation="sdpa")
+        config = LlamaConfig(**self.language)
+        config._attn_implementation = "sdpa"
+        return config
 
 
 class LLaVA3D(nn.Module):

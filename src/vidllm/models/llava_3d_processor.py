@@ -25,7 +25,7 @@ PLACE_TOKEN = "<boxes>"
 DESCRIBE_SCENE = "Describe the room concisely."
 DESCRIBE_PLACE = f"The related object is located at {PLACE_TOKEN}. Describe the object in detail."
 MAX_QUESTION_TOKENS = 1024
-"""A longer question is refused: with 2560 visual tokens the context of 4096 must hold the answer."""
+"""A longer question is refused: 2560 visual tokens and the answer must fit the context of 4096."""
 
 
 class LLaVA3DProcessor:

@@ -1,4 +1,4 @@
-"""The map between `LLaVA3D`'s parameter names and configuration and those of LLaVA-3D-7B, both ways.
+"""The map between `LLaVA3D`'s parameter names and settings and LLaVA-3D-7B's, both ways.
 
 It is renaming only: no tensor is split, joined or changed.
 """

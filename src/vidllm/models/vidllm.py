@@ -278,6 +278,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         word_logits: dict[str, Float[Tensor, "B N _"]],
     ) -> list[Float[Tensor, "_ D"]]:
         """Per scene, bridge tokens and pooled patches with the words they are anchored in."""
+        if self.config.blind:
+            return [patches.new_zeros(0, self.config.text_config.hidden_size) for _ in patches]
         width, result = patches.shape[-1], []
         if word_logits:
             words = self.word_anchors.probabilities(word_logits)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pickle
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -150,6 +151,7 @@ def write_shards(
     for number, (file, names) in enumerate(written, start=1):
         name = f"model-{number:05}-of-{len(written):05}.safetensors"
         name = name if len(written) > 1 else "model.safetensors"
+        file.chmod(0o644)
         os.replace(file, folder / name)
         places |= dict.fromkeys(names, name)
         digests[name] = sha256_of(folder / name)
@@ -214,20 +216,18 @@ def _read_json(file: Path) -> dict:
 def _unpickle(file: Path) -> dict[str, Tensor]:
     """A dictionary of tensors, without running any code in the file."""
     try:
-        try:
-            held = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            if "mmap" not in str(error):
-                raise
-            held = torch.load(file, map_location="cpu", weights_only=True)  # before PyTorch 1.6
+        with file.open("rb") as opened:
+            zipped = opened.read(2) == b"PK"  # older files cannot be mapped into memory
+        with warnings.catch_warnings(action="ignore"):
+            held = torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
-        if "weights_only" not in str(error):
+        if "global" not in str(error).lower():
             raise VidLLMError(f"{file} {_DAMAGED}") from error
         raise VidLLMError(
             f"{file} holds Python objects besides tensors, which are not loaded because they can "
             "run code: ask its author for safetensors"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # other bytes can trip the reader in any way
         raise VidLLMError(f"{file} {_DAMAGED}") from error
     if not isinstance(held, dict) or not all(isinstance(t, Tensor) for t in held.values()):
         raise VidLLMError(f"{file} is no plain dictionary of tensors: give the weights alone")

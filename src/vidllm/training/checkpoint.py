@@ -27,8 +27,12 @@ RECIPE_FILE = "recipe.json"
 Tensors = dict[str, Tensor]
 
 
-def save_shards(folder: Path, stem: str, tensors: Tensors) -> None:
-    """Write ``stem-00001.safetensors`` and so on, each of at most 16 MiB but for larger tensors."""
+def save_shards(folder: Path, stem: str, tensors: Tensors) -> dict[str, str]:
+    """Write ``stem-00001.safetensors`` and so on, each of at most 16 MiB but for larger tensors.
+
+    Returns:
+        Of every tensor its file's name.
+    """
     shards: list[Tensors] = [{}]
     room = SHARD_BYTES
     for name, tensor in tensors.items():
@@ -38,8 +42,12 @@ def save_shards(folder: Path, stem: str, tensors: Tensors) -> None:
             room = SHARD_BYTES
         shards[-1][name] = tensor.detach().cpu().contiguous()
         room -= size
+    files = {}
     for number, shard in enumerate(shards, start=1):
-        save_file(shard, folder / f"{stem}-{number:05d}.safetensors", metadata={"format": "pt"})
+        file = f"{stem}-{number:05d}.safetensors"
+        save_file(shard, folder / file, metadata={"format": "pt"})
+        files |= dict.fromkeys(shard, file)
+    return files
 
 
 def load_shards(folder: Path, stem: str) -> Tensors:

@@ -107,6 +107,8 @@ class TrainConfig:
     """A model recipe to start from, or a directory."""
     stages: tuple[StageConfig, ...]
     """In order."""
+    blind: bool = False
+    """Show the language model nothing: the baseline that only guesses."""
     geometry_teacher: str = "dinov2-small"
     """Of stage 1; see `vidllm.training.teachers.open_teacher`."""
     semantic_teacher: str = "efficientnet-lite0"

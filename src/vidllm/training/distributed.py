@@ -5,6 +5,7 @@ any number of processes that divides ``accumulate`` computes the same step.
 
 What is frozen stays whole in every process, but for blocks of which a part learns. So a process may
 run a frozen part when the others do not, as it does for features that are computed once and kept.
+Scalars stay whole too, as FSDP2 cannot spread them.
 """
 
 import copy
@@ -87,10 +88,32 @@ def shard(module: nn.Module, ranks: Ranks) -> None:
         if type(child).__name__ in BLOCKS and any(p.requires_grad for p in child.parameters())
     ]
     spread = {parameter for block in blocks for parameter in block.parameters()}
-    frozen = {p for p in module.parameters() if not p.requires_grad and p not in spread}
+    left = {p for p in module.parameters() if not p.requires_grad and p not in spread}
+    left |= {parameter for parameter in module.parameters() if parameter.ndim == 0}
     for block in blocks:
-        fully_shard(block, mesh=mesh)
-    fully_shard(module, mesh=mesh, ignored_params=frozen)
+        fully_shard(block, mesh=mesh, ignored_params=left)
+    fully_shard(module, mesh=mesh, ignored_params=left)
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], largest: float, ranks: Ranks) -> float:
+    """Make all gradients smaller together where their norm is above ``largest``; its value before.
+
+    Gradients of scalars, which FSDP2 does not spread, are averaged over the processes first.
+    """
+    from torch.distributed.tensor import DTensor
+
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    spread = [gradient for gradient in gradients if isinstance(gradient, DTensor)]
+    own = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
+    if ranks.world > 1:
+        for gradient in own:
+            gradient.copy_(mean_over_ranks(gradient.clone(), ranks))
+    norms = [whole(nn.utils.get_total_norm(group)) for group in (spread, own) if group]
+    norm = float(torch.stack(norms).norm()) if norms else 0.0
+    if norm > largest:
+        for gradient in gradients:
+            gradient.mul_(largest / (norm + 1e-6))
+    return norm
 
 
 def empty_copy(module: nn.Module, ranks: Ranks) -> nn.Module | None:

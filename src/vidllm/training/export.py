@@ -5,6 +5,7 @@ config names the recipe it lies over, its weights are those that learned, in hal
 the language model's low-rank adapters. Any other is written whole, adapters merged.
 """
 
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from vidllm.training.config import StageConfig, TrainConfig
 from vidllm.training.stages import rate_of
 from vidllm.types import VidLLMError
 
+INDEX_FILE = "model.safetensors.index.json"
+"""Where Hugging Face's loader looks for the names of the shards."""
 _MODEL = "model."
 
 
@@ -98,7 +101,9 @@ def export_model(
             size, model.config.lora = model.config.lora, None
             model.config.save_pretrained(beside)
             model.config.lora = size
-            save_shards(beside, "model", _merged(tensors, size))
+            files = save_shards(beside, "model", _merged(tensors, size))
+            index = {"metadata": {}, "weight_map": files}
+            (beside / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
             processor.save_pretrained(beside)
         shutil.rmtree(folder, ignore_errors=True)
         beside.rename(folder)

@@ -19,7 +19,7 @@ from pathlib import Path
 from time import monotonic
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vidllm.models.processor import VidLLMProcessor
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
@@ -186,10 +186,10 @@ class _Loop:
         config, ranks = trainer.config, trainer.ranks
         self.trainer, self.index, self.stage = trainer, index, config.stages[index]
         model = trainer.model
+        torch.manual_seed(config.seed + index)
         for stage in config.stages[: index + 1]:
             add_lora(model, stage)
         set_trainable(model, self.stage)
-        torch.manual_seed(config.seed + index)
         self.objective = Objective(model, self.stage, config, self._teachers()).to(ranks.device)
         load_weights(self.objective, weights)
         self.stopped = False
@@ -255,20 +255,23 @@ class _Loop:
         for place, portion in enumerate(portions):
             if self.trainer.ranks.world > 1:
                 self.objective.set_requires_gradient_sync(place + 1 == len(portions))
-            terms = self._terms(portion)
+            try:
+                terms = self._terms(portion)
+            except VidLLMError as error:
+                raise VidLLMError(f"step {step}, {_scenes([portion])}: {error}") from error
             (terms["total"] / len(portions)).backward()
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach() / len(portions)
-        norm = nn.utils.clip_grad_norm_(list(self.names), self.stage.clip)
+        norm = distributed.clip_gradients(self.names, self.stage.clip, self.trainer.ranks)
         names = sorted(sums)
         values = torch.stack([sums[name].float() for name in names])
         values = distributed.mean_over_ranks(values, self.trainer.ranks).tolist()
         losses = dict(zip(names, values, strict=True))
-        _guard(losses, float(distributed.whole(norm)), step, portions)
+        _guard(losses, norm, step, portions)
         self.optimizer.step()
         if self.mean is not None:
             self.mean.update(step)
-        return losses | {"rate": rate, "gradient": float(distributed.whole(norm))}
+        return losses | {"rate": rate, "gradient": norm}
 
     def _terms(self, portion: Portion) -> dict[str, Tensor]:
         device = self.trainer.ranks.device
@@ -318,12 +321,16 @@ def _guard(losses: dict[str, float], norm: float, step: int, portions: list[Port
     """End the run before a number that is none reaches the weights."""
     wrong = [name for name, value in losses.items() if not math.isfinite(value)]
     if wrong or not math.isfinite(norm):
-        scenes = ", ".join(scene for portion in portions for scene in portion.batch.scene_ids)
         what = f"{wrong[0]} is {losses[wrong[0]]}" if wrong else f"the gradient is {norm}"
         raise VidLLMError(
-            f"step {step}: {what} with scenes {scenes}: lower the learning rate, or look at them "
+            f"step {step}: {what} with {_scenes(portions)}: lower the learning rate, or look at them "
             "with `vidllm rooms preview`; the last checkpoint is whole"
         )
+
+
+def _scenes(portions: list[Portion]) -> str:
+    names = [scene for portion in portions for scene in portion.batch.scene_ids]
+    return f"scenes {', '.join(names)}"
 
 
 def _autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
@@ -337,5 +344,4 @@ def _recompute_activations(model: VidLLMForConditionalGeneration) -> None:
     """Have encoder, attention stack and language model forget what they can compute again."""
     attention = model.global_frame_attention
     attention.config = replace(attention.config, gradient_checkpointing=True)
-    options = {"use_reentrant": False}
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    model.activation_checkpointing_enable({"use_reentrant": False})

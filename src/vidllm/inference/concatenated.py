@@ -1,0 +1,378 @@
+"""``vggt+llava-3d``: two public models behind the interface of one, without any training of ours.
+
+VGGT reconstructs up to scale; a number that the user knows brings it to metres; the points go with
+the frames into LLaVA-3D, which answers. This is the baseline of the Vid-LLM paper.
+
+What is unusual:
+
+- The scale is asked for, not guessed: metres per unit (`MetricScale.scale`), or how high above the
+  floor the camera was held (`MetricScale.camera_height`), measured against the floor that is seen.
+- LLaVA-3D was trained on ScanNet's axis-aligned frame: z up with the floor at 0, the room's middle
+  at x = y = 0. Points and places are moved there from the room frame; what comes back is in the
+  room frame as everywhere.
+- Its grounding decoder was never released. Among proposals, the one is chosen at which the text is
+  most likely as a *description*: p(text | place), which by Bayes' rule ranks places for the text.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from vidllm.geometry.alignment import ScaleAlignment
+from vidllm.geometry.camera import rebase_extrinsics, unproject
+from vidllm.geometry.room_frame import estimate_room_frame
+from vidllm.inference.generation import Step, Turn, read_questions
+from vidllm.inference.pipeline import (
+    Device,
+    Dtype,
+    Progress,
+    _timed,
+    select_device,
+    select_dtype,
+)
+from vidllm.inference.scene import Scene
+from vidllm.models.grounding_head import select_proposals
+from vidllm.models.language_model import Prefix, build_prefix
+from vidllm.models.llava_3d import LLaVA3D
+from vidllm.models.llava_3d_processor import (
+    DESCRIBE_PLACE,
+    DESCRIBE_SCENE,
+    PLACE_TOKEN,
+    LLaVA3DProcessor,
+)
+from vidllm.models.precision import full_precision
+from vidllm.models.processor import DESCRIBE_PLACE as OUR_DESCRIBE_PLACE
+from vidllm.models.processor import DESCRIBE_SCENE as OUR_DESCRIBE_SCENE
+from vidllm.models.public_models import LLAVA_3D_HUB_ID, VGGT_HUB_ID, load_llava_3d, load_vggt
+from vidllm.models.vggt import VGGT
+from vidllm.types import Answer, Box3D, Frames, Reconstruction, UsageError, VidLLMError
+from vidllm.video import sample_frames, vggt_preprocess
+
+logger = logging.getLogger("vidllm")
+NAME = "vggt+llava-3d"
+_SHORT_NAMES = {"vggt": VGGT_HUB_ID, "llava-3d": LLAVA_3D_HUB_ID}
+_WORDING = {OUR_DESCRIBE_SCENE: DESCRIBE_SCENE, OUR_DESCRIBE_PLACE: DESCRIBE_PLACE}
+"""Requests that `Scene` words itself, in the words that LLaVA-3D was trained on."""
+_PROPOSALS_PER_BATCH = 8
+_FLOOR_BINS = 50
+_MIN_FLOOR_POINTS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricScale:
+    """What brings a reconstruction to metres; exactly one is given."""
+
+    scale: float | None = None
+    """Metres per unit of the reconstruction."""
+    camera_height: float | None = None
+    """Of the camera above the floor, metres; the median over the frames."""
+
+    def __post_init__(self) -> None:
+        given = {"--scale": self.scale, "--camera-height": self.camera_height}
+        given = {name: value for name, value in given.items() if value is not None}
+        if len(given) != 1:
+            raise UsageError(
+                f"{NAME} does not know the scale of a video: give --scale (metres per unit) or "
+                "--camera-height (metres above the floor), not both"
+            )
+        for name, value in given.items():
+            if not 0 < value < float("inf"):
+                raise UsageError(f"{name} must be positive, got {value}")
+
+
+class ConcatenatedPipeline:
+    """VGGT and LLaVA-3D ready to use, in the manner of `Pipeline`.
+
+    Attributes:
+        name: What the models were loaded as.
+        trained: What the weights were trained on.
+    """
+
+    def __init__(
+        self,
+        vggt: VGGT,
+        llava_3d: LLaVA3D,
+        processor: LLaVA3DProcessor,
+        *,
+        metric_scale: MetricScale,
+        name: str = NAME,
+        device: Device = "auto",
+        dtype: Dtype = "auto",
+    ) -> None:
+        self.device = select_device(device)
+        self.dtype = select_dtype(dtype, self.device)
+        self.vggt = vggt.to(self.device).eval().requires_grad_(False)
+        self.model = llava_3d.to(self.device, self.dtype).eval().requires_grad_(False)
+        self.processor = processor
+        self.metric_scale = metric_scale
+        self.name = name
+        self.trained = "public weights of VGGT and LLaVA-3D"
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str = NAME,
+        *,
+        metric_scale: MetricScale,
+        device: Device = "auto",
+        dtype: Dtype = "auto",
+    ) -> "ConcatenatedPipeline":
+        """Load both models.
+
+        Args:
+            name: Two names joined by ``+``: ``vggt`` or its files, then ``llava-3d`` or its folder.
+            metric_scale: What brings scenes to metres.
+            device: ``auto``, ``cpu``, ``cuda``, ``mps``, ``cuda:1``, ...
+            dtype: ``auto`` is bfloat16 on CUDA devices that have it, float32 elsewhere.
+
+        Raises:
+            UsageError: The name is not of that form, or there are no such weights.
+            VidLLMError: Files are damaged or hold other models.
+        """
+        select_device(device)  # refuse before loading
+        parts = name.split("+")
+        if len(parts) != 2 or not all(parts):
+            raise UsageError(f"model {name!r}: name VGGT and LLaVA-3D as {NAME} or PATH+PATH")
+        vggt, llava_3d = (_SHORT_NAMES.get(part, part) for part in parts)
+        geometry = load_vggt(vggt)
+        language, processor = load_llava_3d(llava_3d)
+        options = {"metric_scale": metric_scale, "name": name, "device": device, "dtype": dtype}
+        return cls(geometry, language, processor, **options)
+
+    def __call__(
+        self,
+        video: str | Path | list | Frames,
+        *,
+        num_frames: int | None = None,
+        seed: int = 0,
+        progress: Progress = lambda part: None,
+        **sampling,
+    ) -> "ConcatenatedScene":
+        """Encode a video once; see `Pipeline.__call__`. The seed draws visual tokens."""
+        seconds: dict[str, float] = {}
+        with _timed("sample", seconds, progress):
+            frames = video
+            if not isinstance(video, Frames):
+                num_frames = num_frames or self.processor.num_frames
+                frames = sample_frames(video, num_frames=num_frames, **sampling)
+        with _timed("encode", seconds, progress), torch.no_grad():
+            reconstruction = self.reconstruct(frames)
+            tensors = self._read_scene(frames, reconstruction, seed)
+        return ConcatenatedScene(self, reconstruction, tensors, seconds)
+
+    @torch.no_grad()
+    def reconstruct(self, frames: Frames) -> Reconstruction:
+        """VGGT's cameras and depth, in metres."""
+        pictures = [Image.fromarray(image) for image in frames.images]
+        images = vggt_preprocess(pictures, "crop", self.vggt.config.img_size)
+        mixed = self.dtype != torch.float32
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
+            outputs = self.vggt(images.to(self.device))
+        with full_precision(self.device):
+            extrinsics = rebase_extrinsics(outputs["extrinsic"][0].float())
+            intrinsics = outputs["intrinsic"][0].float()
+            depth, confidence = outputs["depth"][0, ..., 0], outputs["depth_conf"][0]
+            points = unproject(depth, extrinsics, intrinsics)
+            room_from_world = estimate_room_frame(points, extrinsics, confidence)
+            alignment = self._scale(points, extrinsics, confidence, room_from_world)
+        scale = float(alignment.scale)
+        extrinsics[..., 3] *= scale
+        arrays = {
+            "extrinsics": extrinsics,
+            "intrinsics": intrinsics,
+            "depth": depth * scale,
+            "depth_conf": confidence,
+            "world_points": points * scale,
+            "room_from_world": room_from_world,
+            "scale_per_frame": alignment.scale_per_frame,
+        }
+        pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        return Reconstruction(
+            images=pixels.contiguous().numpy(),
+            frame_indices=frames.frame_indices,
+            timestamps=frames.timestamps,
+            scale=scale,
+            scale_spread=float(alignment.spread),
+            **{name: value.float().cpu().numpy() for name, value in arrays.items()},
+        )
+
+    def _scale(
+        self, points: Tensor, extrinsics: Tensor, confidence: Tensor, room_from_world: Tensor
+    ) -> ScaleAlignment:
+        """Metres per unit; with a camera height, from each frame's height above the floor."""
+        if self.metric_scale.scale is not None:
+            scale = points.new_tensor(self.metric_scale.scale)
+            return ScaleAlignment(
+                scale=scale, scale_per_frame=scale.expand(len(points)), spread=scale * 0
+            )
+        up = room_from_world[2, :3]
+        cameras = -(extrinsics[:, :, :3].mT @ extrinsics[:, :, 3:])[..., 0] @ up
+        clear = confidence >= confidence.flatten()[:: max(1, confidence.numel() // 65536)].median()
+        floor = floor_height((points @ up)[clear], float(cameras.median()))
+        per_frame = self.metric_scale.camera_height / (cameras - floor).clamp_min(1e-6)
+        scale = self.metric_scale.camera_height / (cameras.median() - floor)
+        spread = (per_frame - scale).abs().median() / scale
+        return ScaleAlignment(scale=scale, scale_per_frame=per_frame, spread=spread)
+
+    def _read_scene(
+        self, frames: Frames, reconstruction: Reconstruction, seed: int
+    ) -> dict[str, Tensor]:
+        """Visual tokens, and how the room frame is moved to the one LLaVA-3D was trained in."""
+        points = torch.from_numpy(self._points_of_squares(frames, reconstruction)).to(self.device)
+        with full_precision(self.device):
+            rotation, translation = torch.from_numpy(reconstruction.room_from_world[:3]).split(
+                [3, 1], dim=-1
+            )
+            points = points @ rotation.mT.to(points) + translation[:, 0].to(points)
+            points = torch.nan_to_num(points, nan=0.0, posinf=100.0, neginf=-100.0)
+            points = points.clamp(-100, 100)
+            offset = trained_frame_offset(points.flatten(0, 2))
+        images = self.processor.prepare_images(frames).to(self.device)
+        tokens = self.model.encode_scene(images, points + offset, seed=seed)
+        return {"visual_tokens": tokens, "language_offset": offset}
+
+    def _points_of_squares(
+        self, frames: Frames, reconstruction: Reconstruction
+    ) -> Float[np.ndarray, "S H H 3"]:
+        """World points under the pixels of LLaVA-3D's square images."""
+        height, width = frames.images.shape[1:3]
+        rows, columns = reconstruction.depth.shape[1:]
+        u, v = self.processor.pixels_in_frames(frames)
+        resized = round(height * (columns / width) / 14) * 14  # before VGGT's crop
+        x = (u + 0.5) * (columns / width) - 0.5
+        y = (v + 0.5) * (resized / height) - 0.5 - max(0, resized - columns) // 2
+        x = x.round().astype(int).clip(0, columns - 1)
+        y = y.round().astype(int).clip(0, rows - 1)
+        return reconstruction.world_points[:, y[:, None], x[None, :]]
+
+
+class ConcatenatedScene(Scene):
+    """`Scene` in LLaVA-3D's words."""
+
+    pipeline: ConcatenatedPipeline
+
+    @torch.no_grad()
+    def ground(
+        self, text: str, *, proposals: Sequence[Box3D] | None = None, max_boxes: int = 8
+    ) -> list[Box3D]:
+        """The proposals by how likely the text is as a description of each; scores sum to 1.
+
+        Raises:
+            UsageError: The text is empty, or there are no proposals to choose from.
+        """
+        if not text.strip():
+            raise UsageError("the text is empty: say what to look for")
+        if proposals is None:
+            raise UsageError(
+                f"{self.pipeline.name} cannot find boxes (LLaVA-3D's decoder was not released): "
+                "give --proposals to choose from"
+            )
+        if not proposals:
+            return []
+        text = text.replace(PLACE_TOKEN, "").strip()
+        scores = [
+            self._log_likelihood(text, proposals[start : start + _PROPOSALS_PER_BATCH])
+            for start in range(0, len(proposals), _PROPOSALS_PER_BATCH)
+        ]
+        none = torch.tensor([float("-inf")])  # the text is about one of them
+        logits = torch.cat([*scores, none])
+        return select_proposals(list(proposals), logits, max_boxes=max_boxes)
+
+    @cached_property
+    def _prefix(self) -> Prefix:
+        """Keys and values of the prompt up to the question; built at the first question."""
+        start = perf_counter()
+        model, tokens = self.pipeline.model, self._tensors["visual_tokens"]
+        ids = self.pipeline.processor.prefix_ids(len(tokens)).to(self.pipeline.device)
+        with torch.no_grad():
+            embeddings = model.embed(ids, tokens)
+        prefix = build_prefix(model.language_model, ids[None], embeddings[None])
+        self.seconds["prefix"] = perf_counter() - start
+        return prefix
+
+    def _read(
+        self,
+        questions: list[str],
+        *,
+        located: tuple[Tensor, Tensor] | None = None,
+        answer_start: str = "",
+    ) -> Turn:
+        """Questions without a place, or one about a place; LLaVA-3D takes its centre only."""
+        if located is None:
+            questions = [q.replace(PLACE_TOKEN, "") for q in questions]
+            return self._read_at(questions, [None] * len(questions), answer_start)
+        return self._read_at(questions, [located[0]], answer_start)
+
+    @torch.no_grad()
+    def _read_at(
+        self, questions: list[str], places: Sequence[Tensor | None], answer_start: str
+    ) -> Turn:
+        """Questions with the place that each is about, in the room frame."""
+        model, processor = self.pipeline.model, self.pipeline.processor
+        suffixes = []
+        for question, place in zip(questions, places, strict=True):
+            ids = processor.question_ids(_WORDING.get(question, question), answer_start)
+            if place is not None:
+                place = place.to(self.pipeline.device)[None] + self._tensors["language_offset"]
+            suffixes.append(model.embed(ids.to(self.pipeline.device), places=place))
+        return read_questions(model.language_model, self._prefix, suffixes)
+
+    def _log_likelihood(self, text: str, proposals: Sequence[Box3D]) -> Float[Tensor, "T"]:
+        """Log-probability of the text as the description of each place, on the CPU."""
+        processor, language_model = self.pipeline.processor, self.pipeline.model.language_model
+        asked = len(processor.question_ids(DESCRIBE_PLACE))
+        ids = processor.question_ids(DESCRIBE_PLACE, text)[asked:].to(self.pipeline.device)
+        places = [torch.tensor(box.center) for box in proposals]
+        hidden = self._read_at([DESCRIBE_PLACE] * len(places), places, text).hidden
+        before = hidden[:, -len(ids) - 1 : -1]  # [T, L, D], what predicts each token
+        logits = language_model.get_output_embeddings()(before).float()
+        chosen = logits.log_softmax(dim=-1).gather(-1, ids.expand(len(places), -1)[..., None])
+        return chosen.sum(dim=(1, 2)).cpu()
+
+    def _collect(self, question: str, steps: list[Step], row: int) -> Answer:
+        """Text of one row; LLaVA-3D points at nothing."""
+        return Answer(question=question, text=self._text(steps, row).strip())
+
+
+def floor_height(heights: Float[Tensor, "N"], camera: float) -> Float[Tensor, ""]:
+    """Height of the floor: the level in the lower half of what is seen below the camera at which
+    most points lie.
+
+    Args:
+        heights: Of points along the upward direction, any unit.
+        camera: Height of the camera.
+
+    Raises:
+        VidLLMError: Next to nothing is seen below the camera.
+    """
+    below = heights[heights.isfinite() & (heights < camera)]
+    below = below[:: max(1, len(below) // 65536)]
+    if len(below) < _MIN_FLOOR_POINTS:
+        raise VidLLMError("the floor is not seen, so its distance cannot be measured: give --scale")
+    lowest = below.quantile(0.005)
+    width = ((camera - lowest) / _FLOOR_BINS).clamp_min(1e-9)
+    bins = ((below - lowest) / width).long()
+    counts = torch.bincount(bins[(bins >= 0) & (bins < _FLOOR_BINS // 2)], minlength=1)
+    level = counts.argmax()
+    return below[(bins >= level - 1) & (bins <= level + 1)].median()
+
+
+def trained_frame_offset(points: Float[Tensor, "N 3"]) -> Float[Tensor, "3"]:
+    """What to add to the room frame so that the room's middle is at x = y = 0, the floor at z = 0.
+
+    ScanNet's axis-aligned frame, in which LLaVA-3D was trained, is so; ends are the 2nd and 98th
+    percentiles.
+    """
+    some = points[:: max(1, len(points) // 65536)]
+    low, high = some.quantile(some.new_tensor([0.02, 0.98]), dim=0)
+    middle = (low + high) / 2
+    return -torch.stack([middle[0], middle[1], low[2]])

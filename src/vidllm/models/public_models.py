@@ -1,0 +1,95 @@
+"""The public models, ready to run, from a local file or folder (official or converted) or the hub.
+
+Nothing is downloaded unless a hub id is given; weights are checked name by name before use.
+"""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from vidllm.models.convert import Dtype, read_weights
+from vidllm.models.llava_3d import LLaVA3D, LLaVA3DConfig
+from vidllm.models.llava_3d_processor import LLaVA3DProcessor
+from vidllm.models.vggt import VGGT, VGGTConfig
+from vidllm.types import UsageError, VidLLMError
+
+VGGT_HUB_ID = "facebook/VGGT-1B"
+LLAVA_3D_HUB_ID = "ChaimZhu/LLaVA-3D-7B"
+_HUB_FILES = ("*.safetensors", "*.pt", "*.bin", "*.json", "tokenizer.model")
+
+
+def load_vggt(source: str | Path = VGGT_HUB_ID, *, dtype: Dtype = "keep") -> VGGT:
+    """VGGT in evaluation mode, with the sizes that its files have.
+
+    Args:
+        source: Weight file, folder or hub id.
+        dtype: Of the weights; its heads are best left in float32.
+
+    Raises:
+        UsageError: There are no such weights.
+        VidLLMError: They cannot be read or are of another model.
+    """
+    fields, weights = read_weights("vggt", _local(source), dtype=dtype)
+    with torch.device("meta"):
+        model = VGGT(VGGTConfig(**fields))
+    model.load_state_dict(weights, assign=True)
+    return model.eval()
+
+
+def load_llava_3d(
+    source: str | Path = LLAVA_3D_HUB_ID, *, dtype: Dtype = "keep"
+) -> tuple[LLaVA3D, LLaVA3DProcessor]:
+    """LLaVA-3D in evaluation mode and its processor; the tokenizer lies beside the weights.
+
+    Args:
+        source: Folder or hub id.
+        dtype: Of the weights.
+
+    Raises:
+        UsageError: There are no such weights.
+        VidLLMError: They or the tokenizer cannot be read, or are of another model.
+    """
+    path = _local(source)
+    fields, weights = read_weights("llava-3d", path, dtype=dtype)
+    with torch.device("meta"):
+        model = LLaVA3D(LLaVA3DConfig(**fields))
+    model.load_state_dict(weights, assign=True)
+    model.restore_buffers()
+    tokenizer = _tokenizer(path if path.is_dir() else path.parent)
+    config = model.config
+    processor = LLaVA3DProcessor(
+        tokenizer, num_frames=config.num_frames, image_size=config.vision["image_size"]
+    )
+    return model.eval(), processor
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise VidLLMError(
+            f"no tokenizer in {folder}: put LLaVA-3D-7B's beside the weights ({reason})"
+        ) from error
+
+
+def _local(source: str | Path) -> Path:
+    """The path itself, or where the hub's files were put.
+
+    Raises:
+        UsageError: It is neither a path nor a hub id, or the hub does not have or give it.
+    """
+    path = Path(source)
+    if path.exists() or path.is_absolute() or str(source).count("/") != 1:
+        return path
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(source), allow_patterns=list(_HUB_FILES)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"{source} is not on this machine, and the hub does not give it: {reason}"
+        ) from error

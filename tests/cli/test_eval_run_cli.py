@@ -1,0 +1,58 @@
+"""``vidllm eval run`` end to end on a small random model and rooms of boxes."""
+
+import json
+
+import pytest
+from fake_studio import FakeStudio
+from small_model import make_model, make_tokenizer
+
+from vidllm.cli import main
+from vidllm.models.processor import VidLLMProcessor
+from vidllm.rooms.generate import generate
+from vidllm.rooms.storage import Settings
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    model_directory, rooms = tmp_path_factory.mktemp("model"), tmp_path_factory.mktemp("rooms")
+    model = make_model()
+    model.save_pretrained(model_directory)
+    VidLLMProcessor.from_config(model.config, make_tokenizer()).save_pretrained(model_directory)
+    generate(rooms, Settings(images="jpg"), scenes=2, open_studio=FakeStudio)
+    return ["eval", "run", "rooms", "--data", str(rooms), "--model", str(model_directory)]
+
+
+def test_a_run_writes_a_report_and_is_compared_with_another(arguments, tmp_path, capsys):
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    few = ["--questions", "2", "--expressions", "1", "--captions", "1"]
+    assert main([*arguments, *few, "--out", first]) == 0
+    shown = capsys.readouterr().out
+    assert "2 scenes, 0 failed" in shown
+    assert "Exact match, % (model not trained): overall" in shown
+    compared = ["--blind", first, "--majority-from", arguments[4], "--proposals", "truth"]
+    assert main([*arguments, *few, *compared, "--out", second, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    overall = record["exact_match"]["rows"]["overall"]
+    assert overall["difference"]["value"] == 0  # the same model, asked the same
+    assert record["referring"]["rows"]["Acc@0.25 overall"]["proposal-refined"] is not None
+    assert record["command"].startswith("vidllm eval run rooms --data")
+    assert "--questions 2" in record["command"]
+    assert record == json.loads((tmp_path / "second" / "report.json").read_text())
+    assert "other run" in (tmp_path / "second" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--limit", "0"], "limit must be at least 1"),
+        (["--questions", "-1"], "questions must not be negative"),
+        (["--blind", "nowhere"], "nowhere holds no run"),
+        (["--majority-from", "nowhere"], "nowhere"),
+    ],
+)
+def test_requests_that_cannot_work_are_refused_first(arguments, options, message, tmp_path, capsys):
+    assert main([*arguments, *options, "--out", str(tmp_path / "o")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "o").exists()

@@ -1,0 +1,89 @@
+"""Exported models load and answer as the trained one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_training import JOINT, SPEAK, TURNS, WORDS, make_student, recipe
+
+import vidllm.inference.loading as loading
+from vidllm.models.vidllm import VidLLMForConditionalGeneration
+from vidllm.rooms.dataset import RoomsDataset, SampleSettings
+from vidllm.training.batch import Collator
+from vidllm.training.trainer import RunSettings, Trainer
+
+STAGE = replace(SPEAK, steps=3, trained=dict(SPEAK.trained) | {"cross_task_adapter": 1.0})
+
+
+def answers(model, processor, rooms) -> torch.Tensor:
+    """Logits of a scene's questions."""
+    sample = RoomsDataset(rooms, SampleSettings(num_frames=3, short_side=56))[0]
+    batch = Collator(processor, TURNS, WORDS)([sample], np.random.default_rng(0))
+    text = batch.text
+    with torch.no_grad():
+        output = model.eval()(
+            batch.images, input_ids=text.input_ids, turn_ids=text.turn_ids, places=batch.places
+        )
+    return output.logits
+
+
+def trained(rooms, out, *, stage=STAGE, base="") -> Trainer:
+    model, processor = make_student()
+    model.config.base = base
+    trainer = Trainer(model, processor, recipe(stage), RunSettings(data=(rooms,), out=out))
+    trainer.run()
+    return trainer
+
+
+def test_whole_model_with_adapters_merged(rooms, tmp_path):
+    trainer = trained(rooms, tmp_path)
+    expected = answers(trainer.model, trainer.processor, rooms)
+    model, processor = loading.load_model(str(tmp_path / "model"))
+    assert model.config.lora is None
+    assert model.config.trained == f"recipe small, stage speak, step 3, {minutes(model)} minutes"
+    assert not any(".lora_" in name for name, _ in model.named_parameters())
+    found = answers(model, processor, rooms)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    untrained = answers(*make_student(), rooms)
+    assert (found - untrained).abs().max() > 1e-3
+    assert trainer.model.config.lora is not None  # the run's own goes on with its adapters
+
+
+def minutes(model) -> str:
+    return model.config.trained.split()[-2]
+
+
+def test_whole_model_trained_in_full_with_tied_embeddings(rooms, tmp_path):
+    trainer = trained(rooms, tmp_path, stage=replace(JOINT, steps=2))
+    model, processor = loading.load_model(str(tmp_path / "model"))
+    embeddings = model.language_model.get_input_embeddings().weight
+    assert model.language_model.get_output_embeddings().weight is embeddings
+    expected = answers(trainer.model, trainer.processor, rooms)
+    torch.testing.assert_close(answers(model, processor, rooms), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_what_changed_over_a_base(rooms, tmp_path, monkeypatch, merge):
+    trainer = trained(rooms, tmp_path, base="small")
+    files = sorted((tmp_path / "model").glob("*.safetensors"))
+    assert sum(file.stat().st_size for file in files) < 1_000_000
+    names = {name for file in files for name in loading.load_file(file)}
+    assert not any(name.startswith(("vision_encoder.", "dense_head.")) for name in names)
+    assert all(".lora_" in name for name in names if name.startswith("language_model."))
+
+    def load_base(recipe, config):
+        assert recipe == "small"
+        model, processor = make_student()
+        model.config = config
+        return model, processor
+
+    monkeypatch.setattr(loading, "load_base", load_base)
+    model, processor = loading.load_trained(tmp_path / "model", merge=merge)
+    assert isinstance(model, VidLLMForConditionalGeneration)
+    assert (model.config.lora is None) == merge
+    expected = answers(trainer.model, trainer.processor, rooms)
+    found = answers(model, processor, rooms)
+    torch.testing.assert_close(found, expected, atol=3e-2, rtol=1e-2)  # half precision
+    untrained = answers(*make_student(), rooms)
+    assert (found - expected).norm() < 0.05 * (untrained - expected).norm()

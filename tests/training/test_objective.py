@@ -1,0 +1,125 @@
+"""Which parts every term of the loss reaches, and terms of batches that have nothing to say."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_training import ALL, JOINT, TURNS, WORDS, make_student, recipe
+
+from vidllm.rooms.dataset import RoomsDataset, SampleSettings
+from vidllm.training.batch import Collator
+from vidllm.training.config import LossWeights, TurnMix
+from vidllm.training.objective import Kept, Objective
+from vidllm.training.stages import set_trainable
+from vidllm.types import UsageError
+
+SHARED = {"vision_encoder", "cross_task_adapter"}
+REACHED = {
+    "distillation": SHARED | {"projection"},
+    "reconstruction": SHARED | {"global_frame_attention", "camera_head", "dense_head"},
+    "metric_depth": {"vision_encoder", "metric_depth_head"},
+    "language": SHARED | {"patch_3d", "word_anchors", "language_model"},
+    "grounding": SHARED | {"patch_3d", "word_anchors", "language_model", "grounding_head"},
+    "words": SHARED | {"word_anchors"},
+}
+
+
+class Oracle:
+    """A teacher of random tokens."""
+
+    width = 20
+
+    def __call__(self, images):
+        patches = images.shape[-2] * images.shape[-1] // 14**2
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(len(images), patches, self.width, generator=generator)
+
+
+def make_batch(rooms, turns=TURNS):
+    dataset = RoomsDataset(rooms, SampleSettings(num_frames=2, short_side=56))
+    collator = Collator(make_student()[1], turns, WORDS)
+    return collator([dataset[0]], np.random.default_rng(0))
+
+
+def objective(losses: LossWeights) -> Objective:
+    stage = replace(JOINT, losses=losses)
+    model, _ = make_student()
+    set_trainable(model, stage)
+    teachers = (Oracle(), Oracle()) if losses.distillation else ()
+    return Objective(model, stage, recipe(stage), teachers).train()
+
+
+def reached(module: Objective) -> set[str]:
+    """Parts with a gradient."""
+    found = set()
+    for name, parameter in module.named_parameters():
+        if parameter.grad is not None:
+            found.add(name.removeprefix("model.").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("true_geometry", [False, True])
+@pytest.mark.parametrize("term", sorted(REACHED))
+def test_parts_that_a_term_alone_reaches(rooms, term, true_geometry):
+    module = objective(LossWeights(**{term: 1.0}))
+    terms = module(make_batch(rooms), true_geometry=true_geometry)
+    assert terms["total"].item() == pytest.approx(terms[term].item())
+    terms["total"].backward()
+    assert reached(module) == REACHED[term]
+    for part in REACHED[term] - {"projection"}:
+        gradients = [p.grad for p in getattr(module.model, part).parameters()]
+        assert max(g.abs().max() for g in gradients if g is not None) > 0, part
+
+
+def test_all_terms_together_reach_all_parts(rooms):
+    module = objective(JOINT.losses)
+    terms = module(make_batch(rooms))
+    expected = sum(weight * terms[name] for name, weight in vars(JOINT.losses).items() if weight)
+    torch.testing.assert_close(terms["total"], expected)
+    terms["total"].backward()
+    assert reached(module) == set(ALL)
+
+
+def test_targets_move_with_the_room_frame(rooms):
+    """A prediction of the true room frame, turned and shifted, gives the same loss."""
+    batch = make_batch(rooms)
+    module = objective(LossWeights(grounding=1.0))
+    plain = module(batch, true_geometry=True)["grounding"]
+    turned = torch.tensor([[0.0, -1, 0, 2], [1, 0, 0, -1], [0, 0, 1, 0.5], [0, 0, 0, 1]])
+    frames = turned @ batch.room_from_world
+    points = batch.patch_points @ turned[:3, :3].T + turned[:3, 3]
+    features = module.model.encode_frames(batch.images)
+    kept = Kept(features=features, patch_points=points, room_from_world=frames)
+    stayed = Kept(
+        features=features, patch_points=batch.patch_points, room_from_world=batch.room_from_world
+    )
+    same = module(batch, stayed)["grounding"]
+    torch.testing.assert_close(same, plain, atol=1e-4, rtol=1e-4)
+    output = module._run(batch, kept, true_geometry=False)
+    moves = module._move(batch, output, kept, False)
+    torch.testing.assert_close(moves[0], turned, atol=1e-4, rtol=1e-4)
+
+
+def test_scene_without_questions_costs_nothing_and_breaks_nothing(rooms):
+    none = TurnMix(
+        qa=0, situated_qa=0, vsi=0, referring=0, multi_referring=0, captions=0, descriptions=0
+    )
+    module = objective(LossWeights(language=1.0, grounding=1.0))
+    terms = module(make_batch(rooms, none), true_geometry=True)
+    assert terms["total"].item() == 0
+    terms["total"].backward()
+    gradients = [p.grad for p in module.model.grounding_head.parameters()]
+    assert all(g is not None and not g.any() for g in gradients)
+    others = [p.grad for p in module.parameters() if p.grad is not None]
+    assert all(g.isfinite().all() for g in others)
+
+
+def test_stages_without_a_loss_are_refused():
+    with pytest.raises(UsageError, match="stage joint has no loss"):
+        objective(LossWeights())
+    stage = replace(JOINT, losses=LossWeights(words=1.0))
+    model, _ = make_student()
+    model.config.word_anchors = None
+    with pytest.raises(UsageError, match="a loss on words, which the model has not"):
+        Objective(model, stage, recipe(stage))
