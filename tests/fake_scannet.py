@@ -6,6 +6,7 @@ at random, so boxes and poses of the files are where nobody would guess.
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +66,7 @@ def write_scan(
     """
     rng = np.random.default_rng(seed)
     alignment = random_alignment(rng, tilt=tilt)
-    studio = FakeStudio(Settings(split="train", seed=seed))
-    seeds = SceneSeeds(seed, seed, seed, seed, seed)
-    world = studio.build(seeds)
-    path = studio.walk(world, seeds)
-    shots = list(studio.film(world, path, seeds, range(FRAMES)))
+    studio, world, path, shots = _filmed(seed)
     colors = np.stack([shot.image for shot in shots])
     depths = np.stack([np.rint(1000 * shot.depth[::2, ::2]) for shot in shots]).astype(np.uint16)
     poses = np.linalg.inv(alignment) @ path.camera_to_world
@@ -92,6 +89,15 @@ def write_scan(
         boxes=np.concatenate([bounds.mean(axis=1), bounds[:, 1] - bounds[:, 0]], axis=1),
         labels=tuple(category for category, _ in CATEGORIES),
     )
+
+
+@cache
+def _filmed(seed: int):
+    studio = FakeStudio(Settings(split="train", seed=seed))
+    seeds = SceneSeeds(world=seed, walk=seed, photography=seed, language=seed)
+    world = studio.build(seeds)
+    path = studio.walk(world, seeds)
+    return studio, world, path, list(studio.film(world, path, seeds, range(FRAMES)))
 
 
 def random_alignment(rng: np.random.Generator, *, tilt: bool) -> np.ndarray:

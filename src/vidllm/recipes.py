@@ -218,6 +218,7 @@ def paper_stage1() -> TrainConfig:
         stages=(stage,),
         geometry_teacher="vggt:vggt-1b/model.safetensors",
         semantic_teacher="clip:openai/clip-vit-large-patch14-336",
+        recompute=True,
     )
 
 
@@ -234,7 +235,7 @@ def paper_stage2() -> TrainConfig:
         num_frames=32,
         learning_rate=1e-5,
     )
-    return TrainConfig(name="paper_stage2", model="paper", stages=(stage,))
+    return TrainConfig(name="paper_stage2", model="paper", stages=(stage,), recompute=True)
 
 
 TRAININGS = {

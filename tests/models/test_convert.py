@@ -187,15 +187,19 @@ def test_dtype_is_changed_only_where_asked(tmp_path, vggt_folder, vggt_weights):
     assert not list(tmp_path.glob(".vidllm-*"))
 
 
-def files_on_meta(names: dict[str, torch.Tensor], config: dict) -> WeightFiles:
-    files = WeightFiles.__new__(WeightFiles)
-    files.path, files.files, files.config, files.meta = Path("meta"), [], config, names
-    return files
+class Names(WeightFiles):
+    """Weight files without values."""
+
+    def __init__(self, meta: dict[str, torch.Tensor]) -> None:
+        self.path, self.files, self.config, self.meta = Path("meta"), [], {}, meta
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.meta[name]
 
 
 def check_pieces(kind: str, official: dict[str, torch.Tensor]) -> None:
     """Every name on both sides in one piece, and shapes come back."""
-    files = files_on_meta(official, {})
+    files = Names(official)
     architecture = read_architecture(kind, files, converted=False)
     pieces = account(kind, files, architecture, "vidllm")
     assert sorted(name for p in pieces for name in p.official) == sorted(official)
@@ -367,4 +371,13 @@ def test_wrong_requests(tmp_path, vggt_folder, llava_3d_folder):
     for file in llava_3d_folder.glob("tokenizer*"):
         file.unlink()
     with pytest.raises(VidLLMError, match="no tokenizer in"):
+        load_llava_3d(llava_3d_folder)
+
+
+def test_the_package_that_a_tokenizer_needs_is_named(llava_3d_folder, monkeypatch):
+    for file in llava_3d_folder.glob("tokenizer*"):
+        file.unlink()
+    (llava_3d_folder / "tokenizer.model").write_bytes(b"")
+    monkeypatch.setattr("vidllm.models.public_models.find_spec", lambda name: None)
+    with pytest.raises(VidLLMError, match="pip install sentencepiece"):
         load_llava_3d(llava_3d_folder)

@@ -240,6 +240,19 @@ def test_official_weights_load_on_the_meta_device_and_in_memory(model, processor
             torch.testing.assert_close(other(ids, *scene), expected)
 
 
+def test_bfloat16_rounds_neither_coordinates_nor_rotary_frequencies():
+    model, half = make_llava_3d(), make_llava_3d().bfloat16()
+    half.restore_buffers()
+    frequencies = [m.language_model.model.rotary_emb.inv_freq for m in (model, half)]
+    assert torch.equal(*frequencies)
+    near, far = torch.tensor([[10.0, 5.0, 1.0]]), torch.tensor([[10.02, 5.0, 1.0]])
+    assert torch.equal(near.bfloat16(), far.bfloat16())
+    assert not torch.equal(half.embed_places(near), half.embed_places(far))
+    torch.testing.assert_close(
+        half.embed_places(far).float(), model.embed_places(far), rtol=0.05, atol=0.05
+    )
+
+
 def test_other_weights_are_refused_by_name(model):
     official = llava_3d_to_official(model.state_dict())
     del official["lm_head.weight"]

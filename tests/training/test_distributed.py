@@ -1,7 +1,7 @@
 """Two processes compute what one computes, stage by stage, and one goes on from their files.
 
-Processes are forked and find each other as they do under ``torchrun``. gloo sometimes ends a process
-badly after its work is done: files are what counts.
+Processes are forked and find each other as they do under ``torchrun``. gloo sometimes ends a
+process badly after its work is done: files are what counts.
 """
 
 import os
@@ -11,6 +11,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.distributed.fsdp
+import torch.distributed.tensor  # here, so that forked processes need not import them
 from small_training import TWO_PROCESSES, fork, train
 
 from vidllm.inference.loading import load_model
@@ -48,14 +50,16 @@ def runs(rooms, tmp_path_factory):
     return alone, together
 
 
+@pytest.mark.slow
 def test_losses_are_equal(runs):
     """Over both stages: kept features, frozen parts, adapters in frozen blocks, running mean."""
     alone, together = (read_log(out) for out in runs)
     assert len(alone) == len(together) == sum(stage.steps for stage in TWO_PROCESSES.stages)
     for one, other in zip(alone, together, strict=True):
-        assert other["losses"] == pytest.approx(one["losses"], abs=1e-4)
+        assert other["losses"] == pytest.approx(one["losses"], rel=1e-5, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_checkpoint_and_model_are_equal(runs):
     for name, stem in ((f"checkpoints/{last_checkpoint(runs[0]).name}", "weights"), ("model",) * 2):
         alone, together = (load_shards(out / name, stem) for out in runs)
@@ -65,6 +69,7 @@ def test_checkpoint_and_model_are_equal(runs):
     load_model(str(runs[1] / "model"))
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_where_two_stopped(rooms, runs, tmp_path):
     """In the middle of a stage: optimizer state and running mean are put together again."""
     config = replace(TWO_PROCESSES, stages=TWO_PROCESSES.stages[1:])
@@ -79,7 +84,7 @@ def test_one_process_goes_on_where_two_stopped(rooms, runs, tmp_path):
         found = read_log(tmp_path / name)
         assert len(found) == len(expected) == 3
         for row, other in zip(found, expected, strict=True):
-            assert row["losses"] == pytest.approx(other["losses"], abs=1e-4)
+            assert row["losses"] == pytest.approx(other["losses"], rel=1e-5, abs=1e-4)
 
 
 def test_passes_must_be_dealt_out_evenly():

@@ -152,7 +152,8 @@ def _print_validation(report: "PreparedReport") -> None:
     from vidllm.data.scannet_validate import CHECKS
 
     table = Table(
-        title=f"{report.scenes} scenes, {report.frames:,} frames, {report.objects:,} boxes", box=None
+        title=f"{report.scenes} scenes, {report.frames:,} frames, {report.objects:,} boxes",
+        box=None,
     )
     for column in ("check", "cases", "failed", "passed", "needed", ""):
         table.add_column(column, justify="left" if column in ("check", "") else "right")
@@ -164,7 +165,10 @@ def _print_validation(report: "PreparedReport") -> None:
         counts = (f"{check.cases:,}", f"{check.failed:,}", share, f"{100 * CHECKS[name]:g} %")
         table.add_row(name, *counts, verdict)
     results.print(table)
-    lines = [f"{name}: {check.example}" for name, check in report.checks.items() if check.example]
+    lines = []
+    for name, check in report.checks.items():
+        if check.failed:
+            lines.append(f"{name}: {check.example} (failures in {_some(check.scenes)})")
     lines.append(f"{report.skipped:,} frames were left out for want of a pose")
     if report.without_objects:
         lines.append(f"without annotation: {_some(report.without_objects)}")

@@ -14,6 +14,7 @@ from rich.markup import escape
 from vidllm.types import Box3D, UsageError
 
 if TYPE_CHECKING:
+    from vidllm.inference.concatenated import ConcatenatedPipeline
     from vidllm.inference.pipeline import Pipeline
     from vidllm.inference.scene import Scene
 
@@ -26,7 +27,12 @@ class Common:
     """Options of every verb."""
 
     model: str = "tiny"
-    """Name (tiny), a directory written by save_pretrained, or a hub id."""
+    """Name (tiny), a directory written by save_pretrained, a hub id, or vggt+llava-3d: the public
+    models, by name or as FILE+DIRECTORY."""
+    scale: float | None = None
+    """Of vggt+llava-3d: metres per unit of its reconstruction."""
+    camera_height: float | None = None
+    """Of vggt+llava-3d, instead: median height of the camera above the floor, metres."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -38,17 +44,28 @@ class Common:
     json: bool = False
     """Print the result as one JSON object."""
 
-    def load(self) -> "Pipeline":
+    def load(self) -> "Pipeline | ConcatenatedPipeline":
         """The model, quietly, with a progress line."""
         quiet_libraries()
         if self.num_frames is not None and self.num_frames < 1:
             raise UsageError(f"--num-frames must be at least 1, got {self.num_frames}")
         with working(f"loading {self.model}"):
+            if "+" in self.model:
+                from vidllm.inference.concatenated import ConcatenatedPipeline, MetricScale
+
+                metric = MetricScale(scale=self.scale, camera_height=self.camera_height)
+                return ConcatenatedPipeline.from_pretrained(
+                    self.model, metric_scale=metric, device=self.device, dtype=self.dtype
+                )
+            if self.scale is not None or self.camera_height is not None:
+                raise UsageError(
+                    "--scale and --camera-height are for vggt+llava-3d: other models find the scale"
+                )
             from vidllm.inference.pipeline import Pipeline
 
             return Pipeline.from_pretrained(self.model, device=self.device, dtype=self.dtype)
 
-    def encode(self, pipeline: "Pipeline", video: str) -> "Scene":
+    def encode(self, pipeline: "Pipeline | ConcatenatedPipeline", video: str) -> "Scene":
         """Encode a video with a progress line."""
         with working("starting") as status:
 

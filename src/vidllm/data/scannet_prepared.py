@@ -101,7 +101,7 @@ class PreparedScene:
     @cached_property
     def camera_to_scan(self) -> Float64[np.ndarray, "N 4 4"]:
         """Poses of all frames."""
-        paths = [frame_files(self.folder, index)[2] for index in self.frame_indices]
+        paths = [frame_files(self.folder, index)[2] for index in self.frame_indices.tolist()]
         return np.stack([_read_matrix(path) for path in paths])
 
     @cached_property

@@ -35,9 +35,9 @@ from vidllm.inference.pipeline import (
     Device,
     Dtype,
     Progress,
-    _timed,
     select_device,
     select_dtype,
+    timed,
 )
 from vidllm.inference.scene import Scene
 from vidllm.models.grounding_head import select_proposals
@@ -112,6 +112,7 @@ class ConcatenatedPipeline:
         self.dtype = select_dtype(dtype, self.device)
         self.vggt = vggt.to(self.device).eval().requires_grad_(False)
         self.model = llava_3d.to(self.device, self.dtype).eval().requires_grad_(False)
+        self.model.restore_buffers()
         self.processor = processor
         self.metric_scale = metric_scale
         self.name = name
@@ -159,12 +160,12 @@ class ConcatenatedPipeline:
     ) -> "ConcatenatedScene":
         """Encode a video once; see `Pipeline.__call__`. The seed draws visual tokens."""
         seconds: dict[str, float] = {}
-        with _timed("sample", seconds, progress):
+        with timed("sample", seconds, progress):
             frames = video
             if not isinstance(video, Frames):
                 num_frames = num_frames or self.processor.num_frames
                 frames = sample_frames(video, num_frames=num_frames, **sampling)
-        with _timed("encode", seconds, progress), torch.no_grad():
+        with timed("encode", seconds, progress), torch.no_grad():
             reconstruction = self.reconstruct(frames)
             tensors = self._read_scene(frames, reconstruction, seed)
         return ConcatenatedScene(self, reconstruction, tensors, seconds)
@@ -212,7 +213,7 @@ class ConcatenatedPipeline:
         if self.metric_scale.scale is not None:
             scale = points.new_tensor(self.metric_scale.scale)
             return ScaleAlignment(
-                scale=scale, scale_per_frame=scale.expand(len(points)), spread=scale * 0
+                scale=scale, scale_per_frame=scale.repeat(len(points)), spread=scale * 0
             )
         up = room_from_world[2, :3]
         cameras = -(extrinsics[:, :, :3].mT @ extrinsics[:, :, 3:])[..., 0] @ up

@@ -46,7 +46,9 @@ class Pipeline:
         self.device = select_device(device)
         self.dtype = select_dtype(dtype, self.device)
         self.model = model.to(self.device).eval().requires_grad_(False)
-        self.model.language_model.to(self.dtype)
+        for parameter in self.model.language_model.parameters():
+            # Not ``.to``: that would round the frequencies of the rotary embedding as well.
+            parameter.data = parameter.data.to(self.dtype)
         self.processor = processor
         self.name = name
         self.trained = model.config.trained
@@ -94,13 +96,13 @@ class Pipeline:
             VidLLMError: When the video cannot be read.
         """
         seconds: dict[str, float] = {}
-        with _timed("sample", seconds, progress):
+        with timed("sample", seconds, progress):
             frames = video
             if not isinstance(video, Frames):
                 num_frames = num_frames or self.processor.num_frames
                 frames = sample_frames(video, num_frames=num_frames, **sampling)
             images = self.processor.prepare_images(frames)
-        with _timed("encode", seconds, progress), torch.no_grad():
+        with timed("encode", seconds, progress), torch.no_grad():
             encoding = self._encode(images, seed)
         reconstruction = to_reconstruction(images, encoding, frames)
         tensors = {
@@ -169,7 +171,8 @@ def select_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
 
 
 @contextmanager
-def _timed(part: str, seconds: dict[str, float], progress: Progress):
+def timed(part: str, seconds: dict[str, float], progress: Progress):
+    """Tell that a part starts, and note how long it took."""
     progress(part)
     start = perf_counter()
     try:

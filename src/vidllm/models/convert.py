@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -155,7 +155,7 @@ def convert(
 
 
 @contextmanager
-def _new_folder(destination: Path) -> Iterator[Path]:
+def _new_folder(destination: Path) -> Generator[Path]:
     """A folder beside the destination, which takes its name when all went well."""
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,8 @@ What is unusual, all of it as released:
   model's width. Boxes are placed by their centre alone: there is no size.
 - The grounding decoder was never released.
 
-One deviation: points are embedded in float32 coordinates. The public scripts compute them in
-bfloat16, which is 2 cm coarse at 4 m.
+One deviation: coordinates enter in float32 whatever the weights' dtype. The public scripts compute
+them in bfloat16, which is 2 cm coarse at 4 m.
 """
 
 from dataclasses import dataclass, field
@@ -23,10 +23,12 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from vidllm.models.language_model import splice
+from vidllm.models.precision import at_least_float32
 
 IMAGE_TOKEN_ID = -200
 """Placeholder of a visual token in the ids of a prompt; it is in no vocabulary."""
@@ -92,6 +94,24 @@ class LLaVA3DConfig:
         return config
 
 
+class PointEmbedding(nn.Sequential):
+    """Coordinates to a vector: LLaVA-3D's position embedding and its place token."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(
+            nn.Linear(3, width), nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, width)
+        )
+
+    def forward(self, input: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N C"]:
+        """Embed coordinates in metres; the first layer computes in float32 at least."""
+        first, *others = self
+        weight, bias = at_least_float32(first.weight), at_least_float32(first.bias)
+        hidden = functional.linear(input.to(weight), weight, bias).to(first.weight.dtype)
+        for layer in others:
+            hidden = layer(hidden)
+        return hidden
+
+
 class LLaVA3D(nn.Module):
     """Frames, their points and a question in; hidden states of a Llama out."""
 
@@ -100,13 +120,13 @@ class LLaVA3D(nn.Module):
         self.config = config = config or LLaVA3DConfig()
         vision, language = config.vision_config(), config.language_config()
         self.vision_encoder = CLIPVisionModel(vision)
-        self.position_embedding = _point_mlp(vision.hidden_size)
+        self.position_embedding = PointEmbedding(vision.hidden_size)
         self.projector = nn.Sequential(
             nn.Linear(vision.hidden_size, language.hidden_size),
             nn.GELU(),
             nn.Linear(language.hidden_size, language.hidden_size),
         )
-        self.place_embedding = _point_mlp(language.hidden_size)
+        self.place_embedding = PointEmbedding(language.hidden_size)
         self.language_model = LlamaForCausalLM(language)
 
     @property
@@ -147,7 +167,7 @@ class LLaVA3D(nn.Module):
         """
         patches = self.encode_images(images)  # [S, P, C]
         points = points[:, :: self.patch_size, :: self.patch_size].flatten(1, 2)  # [S, P, 3]
-        patches = patches + self.position_embedding(points.to(patches.dtype))
+        patches = patches + self.position_embedding(points)
         tokens = pool_voxels(
             patches.flatten(0, 1),
             points.flatten(0, 1),
@@ -176,8 +196,7 @@ class LLaVA3D(nn.Module):
 
     def embed_places(self, places: Float[Tensor, "K 3"]) -> Float[Tensor, "K D"]:
         """The tokens that stand for places, metres; rounded to millimetres as in training."""
-        places = (places.float() * 1000).round() / 1000
-        return self.place_embedding(places.to(self.place_embedding[0].weight))
+        return self.place_embedding((places.float() * 1000).round() / 1000)
 
     def embed(
         self,
@@ -203,20 +222,17 @@ class LLaVA3D(nn.Module):
         return embeddings
 
     def restore_buffers(self) -> None:
-        """Compute anew what no checkpoint holds; needed after building on the meta device."""
+        """Compute anew, in float32, what no checkpoint holds.
+
+        Needed after building on the meta device, and after a change of dtype: that rounds the
+        frequencies of the rotary embedding too, which at bfloat16 turns far tokens by radians.
+        """
         embeddings = self.vision_encoder.embeddings
         device = embeddings.class_embedding.device
         positions = torch.arange(embeddings.num_positions, device=device)
         embeddings.position_ids = positions.expand(1, -1)
         rotary = LlamaRotaryEmbedding(self.language_model.config)
         self.language_model.model.rotary_emb = rotary.to(device)
-
-
-def _point_mlp(width: int) -> nn.Sequential:
-    """Coordinates to a vector: LLaVA-3D's position embedding and its place token."""
-    return nn.Sequential(
-        nn.Linear(3, width), nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, width)
-    )
 
 
 def pool_voxels(

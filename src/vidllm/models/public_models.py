@@ -3,6 +3,7 @@
 Nothing is downloaded unless a hub id is given; weights are checked name by name before use.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -65,6 +66,12 @@ def load_llava_3d(
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """LLaVA-3D-7B comes with ``tokenizer.model`` only, which sentencepiece reads."""
+    whole = (folder / "tokenizer.json").is_file()
+    if (folder / "tokenizer.model").is_file() and not whole and not find_spec("sentencepiece"):
+        raise VidLLMError(
+            f"{folder / 'tokenizer.model'} needs a package to be read: pip install sentencepiece"
+        )
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, ImportError, KeyError) as error:

@@ -3,9 +3,9 @@
 A step's forward passes are dealt out to the processes, and gradients are averaged over all of them:
 any number of processes that divides ``accumulate`` computes the same step.
 
-What is frozen stays whole in every process, but for blocks of which a part learns. So a process may
-run a frozen part when the others do not, as it does for features that are computed once and kept.
-Scalars stay whole too, as FSDP2 cannot spread them.
+What is frozen stays whole in every process, but for the language model's blocks and those of which
+a part learns. So a process may run a frozen part when the others do not, as it does for features
+that are computed once and kept. Scalars stay whole too, as FSDP2 cannot spread them.
 """
 
 import copy
@@ -20,6 +20,8 @@ from vidllm.types import UsageError
 
 BLOCKS = ("Block", "Dinov2Layer", "Dinov2WithRegistersLayer", "LlamaDecoderLayer")
 """Names of the modules whose parameters are brought together one at a time."""
+ALWAYS = ("LlamaDecoderLayer",)
+"""Those that are spread even while they are frozen: large, and run by all processes or by none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,8 @@ def shard(module: nn.Module, ranks: Ranks) -> None:
     blocks = [
         child
         for child in module.modules()
-        if type(child).__name__ in BLOCKS and any(p.requires_grad for p in child.parameters())
+        if type(child).__name__ in BLOCKS
+        and (type(child).__name__ in ALWAYS or any(p.requires_grad for p in child.parameters()))
     ]
     spread = {parameter for block in blocks for parameter in block.parameters()}
     left = {p for p in module.parameters() if not p.requires_grad and p not in spread}

@@ -323,8 +323,8 @@ def _guard(losses: dict[str, float], norm: float, step: int, portions: list[Port
     if wrong or not math.isfinite(norm):
         what = f"{wrong[0]} is {losses[wrong[0]]}" if wrong else f"the gradient is {norm}"
         raise VidLLMError(
-            f"step {step}: {what} with {_scenes(portions)}: lower the learning rate, or look at them "
-            "with `vidllm rooms preview`; the last checkpoint is whole"
+            f"step {step}: {what} with {_scenes(portions)}: lower the learning rate, or look at "
+            "them with `vidllm rooms preview`; the last checkpoint is whole"
         )
 
 
