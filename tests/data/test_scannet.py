@@ -130,6 +130,8 @@ def test_what_was_cut_off_goes_on(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".scene0000_00"]
     with pytest.raises(UsageError, match="no prepared scene"):
         scene_folders(tmp_path / "out")
+    half = tmp_path / "out" / ".scene0000_00" / "color" / ".000004.jpg.123"
+    half.write_bytes(b"half")  # what a kill in the middle of a write leaves
     again = []
     monkeypatch.setattr(scannet, "_write", spy(scannet._write, again))
     prepare(truth.sens, tmp_path / "out", ALL)

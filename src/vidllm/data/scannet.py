@@ -260,6 +260,8 @@ def _open_staging(staging: Path, request: dict) -> None:
     path, wanted = staging / _REQUEST_FILE, _json(request)
     if staging.exists() and not (path.is_file() and path.read_bytes() == wanted):
         shutil.rmtree(staging)
+    for half in staging.rglob(".*"):
+        half.unlink()
     _write(path, wanted)
 
 

@@ -184,7 +184,8 @@ def _check_files(scene: PreparedScene) -> Check:
         path for index in scene.frame_indices.tolist() for path in frame_files(scene.folder, index)
     }
     folders = {path.parent for path in known}
-    strays = sorted(path for folder in folders for path in folder.iterdir() if path not in known)
+    found = (path for folder in folders if folder.is_dir() for path in folder.glob("[!.]*"))
+    strays = sorted(path for path in found if path not in known)
     if strays:
         problems.append(f"{strays[0]} belongs to no frame of scene.json ({len(strays)} such files)")
     return _check(scene.scene_id, problems)

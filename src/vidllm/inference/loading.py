@@ -1,6 +1,7 @@
 """From a name, a directory or a hub id to a model and its processor."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -9,6 +10,7 @@ from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from vidllm.models.config import SPECIAL_TOKENS, VidLLMConfig
+from vidllm.models.differences import DIFFERENCE, STEP, decode_difference
 from vidllm.models.initialisation import initialise_all
 from vidllm.models.lora import inject_lora, merge_lora
 from vidllm.models.pretrained import dinov2_small_path, language_model_path, weights_root
@@ -66,9 +68,10 @@ def load_model(name_or_path: str) -> Loaded:
     if config.base:
         return load_trained(Path(name_or_path))
     try:
-        model, info = VidLLMForConditionalGeneration.from_pretrained(
+        loaded = VidLLMForConditionalGeneration.from_pretrained(
             name_or_path, config=config, output_loading_info=True
         )
+        model, info = cast(tuple[VidLLMForConditionalGeneration, dict], loaded)
         processor = VidLLMProcessor.from_pretrained(name_or_path)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise VidLLMError(f"cannot load model {name_or_path}: {_first_line(error)}") from error
@@ -126,20 +129,32 @@ def load_trained(directory: Path, *, merge: bool = True) -> Loaded:
     model, processor = load_base(config.base, config)
     if config.lora is not None:
         inject_lora(model)
-    known = dict(model.named_parameters()) | dict(model.named_buffers())
-    for file in sorted(directory.glob("model-*.safetensors")):
-        try:
-            tensors = load_file(file)
-        except (OSError, SafetensorError) as error:
-            raise VidLLMError(f"{file} cannot be read: {_first_line(error)}") from error
-        for name, tensor in tensors.items():
-            if name not in known or known[name].shape != tensor.shape:
-                raise VidLLMError(f"{file}: {name} {tuple(tensor.shape)} does not fit the model")
-            with torch.no_grad():
-                known[name].copy_(tensor)
+    _lay_over(model, directory)
     if merge and config.lora is not None:
         merge_lora(model)
     return model.eval(), processor
+
+
+def _lay_over(model: VidLLMForConditionalGeneration, directory: Path) -> None:
+    """Put trained weights in place, and add what changed in shipped ones."""
+    known = dict(model.named_parameters()) | dict(model.named_buffers())
+    tensors: dict[str, torch.Tensor] = {}
+    for file in sorted(directory.glob("model-*.safetensors")):
+        try:
+            tensors |= load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise VidLLMError(f"{file} cannot be read: {_first_line(error)}") from error
+    for stored, tensor in tensors.items():
+        name = stored.removesuffix(DIFFERENCE)
+        if name.endswith(STEP) and name.removesuffix(STEP) + DIFFERENCE in tensors:
+            continue
+        if name not in known or known[name].shape != tensor.shape:
+            raise VidLLMError(f"{directory}: {stored} {tuple(tensor.shape)} does not fit the model")
+        with torch.no_grad():
+            if stored.endswith(DIFFERENCE):
+                known[name].add_(decode_difference(tensor, tensors[name + STEP]))
+            else:
+                known[name].copy_(tensor)
 
 
 def assemble(

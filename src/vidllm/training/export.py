@@ -1,8 +1,9 @@
 """From a training run to a model that `vidllm.inference.loading.load_model` reads.
 
 A model that was trained from a recipe with shipped parts (``tiny``) is written as what changed: its
-config names the recipe it lies over, its weights are those that learned, in half precision, with
-the language model's low-rank adapters. Any other is written whole, adapters merged.
+config names the recipe it lies over; its weights are, in half precision, all but the shipped parts,
+the language model's low-rank adapters, and what changed in the shipped encoder
+(`vidllm.models.differences`). Any other is written whole, adapters merged.
 """
 
 import json
@@ -11,10 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from transformers import AutoModel
 
+from vidllm.models.differences import encode_difference
 from vidllm.models.lora import inject_lora
+from vidllm.models.pretrained import dinov2_small_path
 from vidllm.models.processor import VidLLMProcessor
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training.checkpoint import Tensors, save_shards
@@ -25,6 +30,7 @@ from vidllm.types import VidLLMError
 INDEX_FILE = "model.safetensors.index.json"
 """Where Hugging Face's loader looks for the names of the shards."""
 _MODEL = "model."
+_ENCODER = "vision_encoder.backbone."
 
 
 class _Run(Protocol):
@@ -50,21 +56,31 @@ def trained_tensors(
             yield name, parameter
 
 
-def exported_tensors(
-    model: VidLLMForConditionalGeneration, stages: Sequence[StageConfig]
-) -> Iterator[tuple[str, Tensor]]:
+def exported_tensors(model: VidLLMForConditionalGeneration) -> Iterator[tuple[str, Tensor]]:
     """What `export_model` writes of a model, under the model's names.
 
     Parameters that share their memory (tied embeddings) come once.
     """
-    for name, parameter in model.named_parameters():
-        if not model.config.base or any(rate_of(name, stage) for stage in stages):
-            yield name, parameter
     saved = set(model.state_dict())
-    for name, buffer in model.named_buffers():
-        part_of_base = model.config.base and name.startswith("language_model.")
-        if name in saved and not part_of_base:
-            yield name, buffer
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        shipped = model.config.base and name.startswith("language_model.")
+        if name in saved and (not shipped or ".lora_" in name):
+            yield name, tensor
+
+
+def _over_shipped(tensors: Tensors) -> Tensors:
+    """In half precision; of the encoder, what differs from the shipped one."""
+    shipped = AutoModel.from_pretrained(
+        dinov2_small_path(), dtype=torch.float32, local_files_only=True
+    ).state_dict()
+    written: Tensors = {}
+    for name, tensor in tensors.items():
+        if name.startswith(_ENCODER):
+            own = shipped[name.removeprefix(_ENCODER)]
+            written |= encode_difference(name, tensor, own)
+        else:
+            written[name] = tensor.half()
+    return written
 
 
 def export_model(
@@ -95,7 +111,7 @@ def export_model(
     try:
         beside.mkdir(parents=True)
         if model.config.base:
-            save_shards(beside, "model", {name: tensor.half() for name, tensor in tensors.items()})
+            save_shards(beside, "model", _over_shipped(tensors))
             model.config.save_pretrained(beside)
         else:
             size, model.config.lora = model.config.lora, None

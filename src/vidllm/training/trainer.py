@@ -301,7 +301,7 @@ class _Loop:
             self.mean.settle()
         stages, model = trainer.config.stages[: self.index + 1], trainer.model
         tensors = {"weights": distributed.gathered(trained_tensors(self.objective, stages), ranks)}
-        exported = distributed.gathered(exported_tensors(model, stages), ranks)
+        exported = distributed.gathered(exported_tensors(model), ranks)
         if not ended:
             state = optimizer_tensors(self.optimizer, self.names)
             tensors["optimizer"] = distributed.gathered(state, ranks)
