@@ -8,6 +8,7 @@ import torch
 from small_training import JOINT, SPEAK, TURNS, WORDS, make_student, recipe
 
 import vidllm.inference.loading as loading
+import vidllm.training.export as export
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
 from vidllm.training.batch import Collator
@@ -63,13 +64,22 @@ def test_whole_model_trained_in_full_with_tied_embeddings(rooms, tmp_path):
     torch.testing.assert_close(answers(model, processor, rooms), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("merge", [True, False])
-def test_what_changed_over_a_base(rooms, tmp_path, monkeypatch, merge):
-    trainer = trained(rooms, tmp_path, base="small")
+LAST_BLOCK = "vision_encoder.backbone.encoder.layer.3"
+DEEP = replace(STAGE, trained=dict(STAGE.trained) | {LAST_BLOCK: 1.0}, given="none")
+
+
+@pytest.mark.parametrize(
+    ("merge", "stage", "blocks"), [(True, DEEP, {"3"}), (False, STAGE, set())]
+)
+def test_what_changed_over_a_base(rooms, tmp_path, monkeypatch, merge, stage, blocks):
+    encoder = make_student()[0].vision_encoder.backbone.state_dict()
+    monkeypatch.setattr(export, "shipped_encoder", lambda: encoder)
+    trainer = trained(rooms, tmp_path, stage=stage, base="small")
     files = sorted((tmp_path / "model").glob("*.safetensors"))
     assert sum(file.stat().st_size for file in files) < 1_000_000
     names = {name for file in files for name in loading.load_file(file)}
-    assert not any(name.startswith(("vision_encoder.", "dense_head.")) for name in names)
+    changed = {name.split(".")[4] for name in names if name.startswith("vision_encoder.")}
+    assert changed == blocks
     assert all(".lora_" in name for name in names if name.startswith("language_model."))
 
     def load_base(recipe, config):

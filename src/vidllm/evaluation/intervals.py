@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from vidllm.types import UsageError
+
 RESAMPLES = 1000
 SEED = 0
 
@@ -49,7 +51,13 @@ def mean_estimate(
         scores: of the items, 1 is full marks.
         weights: from `resampling_weights`.
         chosen: which items count; all when left out.
+
+    Raises:
+        UsageError: For no item, or scores that are not finite.
     """
+    broken = int((~np.isfinite(scores)).sum())
+    if broken or not (len(scores) if chosen is None else chosen.any()):
+        raise UsageError(f"cannot resample {len(scores)} scores of which {broken} are not finite")
     mask = np.ones(len(scores)) if chosen is None else chosen.astype(np.float64)
     with np.errstate(invalid="ignore"):
         samples = weights @ (scores * mask) / (weights @ mask)

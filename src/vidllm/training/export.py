@@ -68,11 +68,16 @@ def exported_tensors(model: VidLLMForConditionalGeneration) -> Iterator[tuple[st
             yield name, tensor
 
 
+def shipped_encoder() -> Tensors:
+    """Weights of the encoder that `vidllm.inference.loading.load_base` starts from."""
+    path = dinov2_small_path()
+    encoder = AutoModel.from_pretrained(path, dtype=torch.float32, local_files_only=True)
+    return encoder.state_dict()
+
+
 def _over_shipped(tensors: Tensors) -> Tensors:
     """In half precision; of the encoder, what differs from the shipped one."""
-    shipped = AutoModel.from_pretrained(
-        dinov2_small_path(), dtype=torch.float32, local_files_only=True
-    ).state_dict()
+    shipped = shipped_encoder()
     written: Tensors = {}
     for name, tensor in tensors.items():
         if name.startswith(_ENCODER):
