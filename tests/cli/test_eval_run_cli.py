@@ -4,6 +4,7 @@ import json
 
 import pytest
 from fake_studio import FakeStudio
+from posed_frames import write_seven_scenes
 from small_model import make_model, make_tokenizer
 
 from vidllm.cli import main
@@ -56,3 +57,19 @@ def test_requests_that_cannot_work_are_refused_first(arguments, options, message
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "o").exists()
+
+
+def test_sequences_are_run_and_put_on_one_page(arguments, tmp_path, capsys):
+    write_seven_scenes(tmp_path / "office" / "seq-01", count=3)
+    sequences = ["eval", "run", "seven-scenes", "--data", str(tmp_path / "office")]
+    command = [*sequences, *arguments[-2:], "--num-frames", "3", "--out", str(tmp_path / "run")]
+    assert main([*command, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["geometry"]["rows"]["depth AbsRel, no alignment"]["scenes"] == 1
+    assert "--num-frames 3" in record["command"]
+    page = ["eval", "report", str(tmp_path / "run"), "--out", str(tmp_path / "page")]
+    assert main(page) == 0
+    assert "report.html" in capsys.readouterr().out
+    assert "7-Scenes" in (tmp_path / "page" / "report.html").read_text()
+    assert main([*command, "--questions", "3"]) == 2
+    assert "--questions is for rooms" in capsys.readouterr().err

@@ -114,3 +114,17 @@ def test_broken_points_and_sizes_are_refused():
         score_points(cloud, cloud, threshold=0.0)
     with pytest.raises(UsageError, match="positive"):
         score_points(cloud, cloud, voxel_size=-1.0)
+
+
+def test_a_search_radius_changes_no_share():
+    rng = np.random.default_rng(7)
+    prediction, truth = rng.random((400, 3)), rng.random((300, 3))
+    whole, near = (
+        score_points(prediction, truth, voxel_size=None, search_radius=radius)
+        for radius in (np.inf, 0.06)
+    )
+    assert 0 < whole.f_score == near.f_score
+    assert (whole.precision, whole.recall) == (near.precision, near.recall)
+    assert near.accuracy == np.inf > whole.accuracy
+    with pytest.raises(UsageError, match="search_radius"):
+        score_points(prediction, truth, search_radius=0.05)

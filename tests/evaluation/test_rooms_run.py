@@ -8,6 +8,7 @@ import pytest
 import torch
 from fake_studio import FakeStudio
 
+from vidllm.evaluation.geometry import GEOMETRY, score_geometry, true_points
 from vidllm.evaluation.intervals import resampling_weights
 from vidllm.evaluation.majority import Reference, best_constants
 from vidllm.evaluation.references import Question
@@ -18,11 +19,13 @@ from vidllm.evaluation.rooms import (
     choose,
     examine,
     frames_of,
+    run_rooms,
     sample_settings,
+    true_geometry,
 )
-from vidllm.evaluation.rooms_geometry import score_geometry
-from vidllm.evaluation.rooms_report import ReportRequest, make_report, write_report
-from vidllm.evaluation.runner import Run, RunRequest, read_run, run_rooms
+from vidllm.evaluation.rooms_report import make_report
+from vidllm.evaluation.run_report import ReportRequest, write_report
+from vidllm.evaluation.runner import Run, RunRequest, read_run
 from vidllm.evaluation.vsibench import score_vsibench
 from vidllm.inference.generation import GenerationConfig
 from vidllm.inference.pipeline import Pipeline
@@ -71,7 +74,7 @@ class Oracle(Pipeline, Scene):
             intrinsics=sample.intrinsics.numpy(),
             depth=1.1 * sample.depth.numpy(),
             depth_conf=np.ones(sample.depth.shape),
-            world_points=np.zeros((*sample.depth.shape, 3)),
+            world_points=true_points(true_geometry(sample)),
             frame_indices=sample.frame_indices.numpy(),
             timestamps=sample.timestamps.numpy(),
             scale=1.0,
@@ -128,16 +131,23 @@ def test_true_boxes_in_another_room_frame_score_fully(oracle):
 
 def test_geometry_of_the_truth_has_only_the_errors_that_were_made(oracle):
     pipeline, result = oracle
-    assert len(result.problems) == 3  # this studio's camera goes straight on
+    assert len(result.problems) == 4  # this studio's camera goes straight on
     assert "one line" in result.problems[0]
     bent = pipeline.sample.extrinsics.clone()
     bent[1, 1, 3] += 0.3
-    figures, problems = score_geometry(
-        replace(pipeline.reconstruction, extrinsics=bent.numpy()),
-        replace(pipeline.sample, extrinsics=bent),
+    truth = true_geometry(replace(pipeline.sample, extrinsics=bent))
+    predicted = replace(
+        pipeline.reconstruction, extrinsics=bent.numpy(), world_points=true_points(truth)
     )
+    figures, problems = score_geometry(predicted, truth)
     assert problems == []
-    assert result.geometry.items() <= figures.items()
+    assert set(figures) == set(GEOMETRY)
+    for name, value in result.geometry.items():
+        assert figures[name] == pytest.approx(value, abs=1e-4)
+    for name in ("f_score", "f_score_sim3", "auc_3"):
+        assert figures[name] == 1
+    for name in ("accuracy", "completeness", "rpe_translation", "rpe_rotation"):
+        assert figures[name] == pytest.approx(0, abs=1e-4)
     assert figures["abs_rel_metric"] == pytest.approx(0.1, abs=1e-5)
     assert figures["abs_rel_median"] == pytest.approx(0, abs=1e-5)
     assert figures["delta_metric"] == figures["delta_median"] == figures["auc_30"] == 1
@@ -153,7 +163,7 @@ def test_the_report_of_the_truth_is_full_marks(oracle):
     scene = result.predictions[0]["scene_id"]
     line = {"scene_id": scene, "geometry": result.geometry, "problems": [], "seconds": {"read": 1}}
     about = dict.fromkeys(("num_frames", "short_side", "dtype", "weights", "data"), 1)
-    about |= {"model": "oracle", "trained": "rooms"}
+    about |= {"benchmark": "rooms", "model": "oracle", "trained": "rooms"}
     run = Run(about=about, scenes=[line], failures=[], predictions=result.predictions)
     tables = make_report(run, REPORT).tables
     for row in (*tables["referring"].rows, *tables["multi_referring"].rows):
@@ -259,7 +269,7 @@ def test_questions_are_balanced_by_type():
 def text_run(answers, folder=None):
     """A run of scenes "s0", "s1", ... with one answer of each question type."""
     about = dict.fromkeys(("num_frames", "short_side", "dtype", "weights", "data"), 1)
-    about |= {"model": "m", "trained": ""}
+    about |= {"benchmark": "rooms", "model": "m", "trained": ""}
     scenes = [
         {"scene_id": f"s{i}", "geometry": {}, "problems": [], "seconds": {"read": 60.0}}
         for i in range(len(answers))

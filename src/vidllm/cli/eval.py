@@ -1,7 +1,9 @@
-"""``eval``: predictions of any model against a benchmark's references, and a model on Rooms."""
+"""``eval``: predictions against a benchmark's references, a model put to data, and reports."""
 
 import json
 import shlex
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,12 +14,13 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from vidllm.cli.options import messages, quiet_libraries, results, working
+from vidllm.types import UsageError
 
 if TYPE_CHECKING:
     from vidllm.evaluation.intervals import Estimate
-    from vidllm.evaluation.rooms_report import Report
-    from vidllm.evaluation.runner import RunRequest
+    from vidllm.evaluation.run_report import Report
     from vidllm.evaluation.scoring import Score as Scored
+    from vidllm.inference.pipeline import Pipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,29 +86,33 @@ class Conventions:
 class Run:
     """Put a model to a data set; the same command goes on where it stopped."""
 
-    benchmark: Positional[Literal["rooms"]]
-    """What is asked."""
+    benchmark: Positional[Literal["rooms", "seven-scenes", "tum"]]
+    """What is asked: everything on Rooms, geometry on sequences of 7-Scenes or TUM RGB-D."""
     data: Path
-    """A Rooms data set (`vidllm rooms generate`)."""
-    out: Path
-    """Folder of the run: predictions, report.json, report.md; made if needed."""
+    """A Rooms data set (`vidllm rooms generate`), or a directory of sequences."""
+    out: Path | None = None
+    """Folder of the run: predictions, report.json, report.md; made if needed. eval-rooms,
+    eval-seven-scenes or eval-tum here when left out."""
     model: str = "tiny"
     """Name (tiny), a directory written by save_pretrained, or a hub id."""
+    num_frames: int | None = None
+    """Frames of a scene; the model's own number when left out."""
     limit: int | None = None
     """Only the first so many scenes."""
     questions: int | None = None
-    """At most so many questions a scene, types as evenly as possible; all when left out."""
+    """Of rooms: at most so many questions a scene, types as evenly as possible; all when left
+    out."""
     expressions: int | None = None
     """The same for referring expressions."""
     captions: int = 4
-    """At most so many objects a scene to describe."""
+    """Of rooms: at most so many objects a scene to describe."""
     proposals: Literal["none", "truth"] = "none"
-    """Also let the model choose among the true boxes, as a second column."""
+    """Of rooms: also let the model choose among the true boxes, as a second column."""
     majority_from: Path | None = None
-    """Data set on which constant answers are chosen, such as the one trained on; the questions
-    asked themselves when left out."""
+    """Of rooms: data set on which constant answers are chosen, such as the one trained on; the
+    questions asked themselves when left out."""
     blind: Path | None = None
-    """Folder of another run on the same questions, to compare with pair by pair."""
+    """Of rooms: folder of another run on the same questions, to compare with pair by pair."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -116,8 +123,20 @@ class Run:
     """Print the report as one JSON object."""
 
     def run(self) -> None:
-        from vidllm.evaluation.rooms import RoomsSettings
-        from vidllm.evaluation.rooms_report import ReportRequest, make_report, write_report
+        from vidllm.evaluation.run_report import write_report
+
+        out = self.out or Path(f"eval-{self.benchmark}")
+        report = self._rooms(out) if self.benchmark == "rooms" else self._sequences(out)
+        files = write_report(report, out)
+        if self.json:
+            print(json.dumps(report.to_dict(), ensure_ascii=False, allow_nan=False))
+        else:
+            _print_report(report, files[-1])
+
+    def _rooms(self, out: Path) -> "Report":
+        from vidllm.evaluation.rooms import RoomsSettings, run_rooms
+        from vidllm.evaluation.rooms_report import make_report
+        from vidllm.evaluation.run_report import ReportRequest
         from vidllm.evaluation.runner import RunRequest, read_run
         from vidllm.rooms.archive import Archive
 
@@ -128,29 +147,54 @@ class Run:
             proposals=self.proposals == "truth",
             seed=self.seed,
         )
-        request = RunRequest(data=self.data, out=self.out, settings=settings, limit=self.limit)
+        request = RunRequest(
+            data=self.data,
+            out=out,
+            settings=settings,
+            num_frames=self.num_frames,
+            limit=self.limit,
+        )
         if self.majority_from is not None:
             Archive(self.majority_from)  # refused now, not after hours
         if self.blind is not None:
             read_run(self.blind)
-        done, device = self._examine(request)
+        with self._loaded() as (pipeline, progress):
+            done = run_rooms(pipeline, request, progress)
+        compared = ReportRequest(
+            command=self._command(),
+            device=pipeline.device.type,
+            majority_from=self.majority_from,
+            other=self.blind,
+        )
         with working("scoring"):
-            compared = ReportRequest(
-                command=self._command(),
-                device=device,
-                majority_from=self.majority_from,
-                other=self.blind,
-            )
-            report = make_report(done, compared)
-            files = write_report(report, self.out)
-        if self.json:
-            print(json.dumps(report.to_dict(), ensure_ascii=False, allow_nan=False))
-        else:
-            _print_report(report, files[-1])
+            return make_report(done, compared)
 
-    def _examine(self, request: "RunRequest"):
-        """The run, and the device it was on."""
-        from vidllm.evaluation.runner import run_rooms
+    def _sequences(self, out: Path) -> "Report":
+        from vidllm.evaluation.posed_run import PosedSettings, run_posed
+        from vidllm.evaluation.run_report import ReportRequest, assemble
+        from vidllm.evaluation.runner import RunRequest
+
+        defaults = {option.name: option.default for option in fields(self)}
+        for name in _OF_ROOMS:
+            if getattr(self, name) != defaults[name]:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is for rooms: {self.benchmark} has geometry only"
+                )
+        request = RunRequest(
+            data=self.data,
+            out=out,
+            settings=PosedSettings(seed=self.seed),
+            num_frames=self.num_frames,
+            limit=self.limit,
+        )
+        with self._loaded() as (pipeline, progress):
+            done = run_posed(pipeline, request, self.benchmark, progress)
+        named = ReportRequest(command=self._command(), device=pipeline.device.type)
+        return assemble(done, named, {})
+
+    @contextmanager
+    def _loaded(self) -> "Generator[tuple[Pipeline, Callable[[str, int, int], None]]]":
+        """The model, and what shows how far it is."""
         from vidllm.inference.pipeline import Pipeline
 
         quiet_libraries()
@@ -162,7 +206,7 @@ class Run:
             def progress(scene: str, done: int, total: int) -> None:
                 bar.update(task, description=scene, completed=done, total=total)
 
-            return run_rooms(pipeline, request, progress), pipeline.device.type
+            yield pipeline, progress
 
     def _command(self) -> str:
         """What to type for this run."""
@@ -174,16 +218,43 @@ class Run:
         return shlex.join(words)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Several runs and scores on one page: published figures, plots, costs, failures."""
+
+    sources: Positional[tuple[Path, ...]]
+    """Folders of runs, and files that `vidllm eval score --json` printed (or folders of them)."""
+    out: Path = Path("eval-report")
+    """Folder of report.html, report.md, report.json and their pictures; made if needed."""
+    failures: int = 12
+    """So many of the worst answers of a run on Rooms are shown, with frames."""
+    json: bool = False
+    """Print the report as one JSON object."""
+
+    def run(self) -> None:
+        from vidllm.evaluation.summary import summarise
+
+        with working("drawing"):
+            record, file = summarise(self.sources, self.out, failures=self.failures)
+        if self.json:
+            print(json.dumps(record, ensure_ascii=False, allow_nan=False))
+        else:
+            results.print(f"report: {file}", markup=False, highlight=False, soft_wrap=True)
+
+
+_OF_ROOMS = ("questions", "expressions", "captions", "proposals", "majority_from", "blind")
+
 Action = (
     Annotated[Score, tyro.conf.subcommand("score")]
     | Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Summary, tyro.conf.subcommand("report")]
     | Annotated[Conventions, tyro.conf.subcommand("conventions")]
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eval:
-    """Predictions against a benchmark's references, or a model on Rooms."""
+    """Predictions against a benchmark's references, a model put to data, and reports."""
 
     action: tyro.conf.OmitSubcommandPrefixes[Action]
 

@@ -49,8 +49,6 @@ GEOMETRY = {
     "accuracy": ("point accuracy, first pose, m", 1.0),
     "completeness": ("point completeness, first pose, m", 1.0),
     "f_score": ("point F-score at 5 cm, first pose, %", 100.0),
-    "accuracy_sim3": ("point accuracy, Sim(3), m", 1.0),
-    "completeness_sim3": ("point completeness, Sim(3), m", 1.0),
     "f_score_sim3": ("point F-score at 5 cm, Sim(3), %", 100.0),
     **ROOM_FRAME,
 }
@@ -130,9 +128,7 @@ def _relative_poses(reconstruction: Reconstruction, truth: TrueGeometry) -> Figu
 
 def _trajectory(alignment: TrajectoryAlignment) -> Part:
     def part(reconstruction: Reconstruction, truth: TrueGeometry) -> Figures:
-        scores = score_trajectory(
-            reconstruction.extrinsics, truth.extrinsics, alignment=alignment
-        )
+        scores = score_trajectory(reconstruction.extrinsics, truth.extrinsics, alignment=alignment)
         yield f"ate_{alignment}", scores.ate_rmse
 
     return part
@@ -143,18 +139,28 @@ def _scale(reconstruction: Reconstruction, truth: TrueGeometry) -> Figures:
     yield "scale_error_trajectory", error
 
 
-def _points(method: Method, suffix: str) -> Part:
-    def part(reconstruction: Reconstruction, truth: TrueGeometry) -> Figures:
-        known = truth.depth > 0
-        cameras = camera_to_world(truth.extrinsics)
-        alignment = world_alignment(reconstruction.extrinsics, cameras, method)
-        predicted = points_to_benchmark(reconstruction.world_points[known], alignment)
-        scores = score_points(predicted, true_points(truth)[known])
-        yield f"accuracy{suffix}", scores.accuracy
-        yield f"completeness{suffix}", scores.completeness
-        yield f"f_score{suffix}", scores.f_score
+def _points(reconstruction: Reconstruction, truth: TrueGeometry) -> Figures:
+    scores = score_points(*_clouds(reconstruction, truth, "first-pose"))
+    yield "accuracy", scores.accuracy
+    yield "completeness", scores.completeness
+    yield "f_score", scores.f_score
 
-    return part
+
+def _points_after_sim3(reconstruction: Reconstruction, truth: TrueGeometry) -> Figures:
+    """Without distances: a trajectory that is badly off blows the cloud up to any size."""
+    clouds = _clouds(reconstruction, truth, "sim3")
+    yield "f_score_sim3", score_points(*clouds, search_radius=0.1).f_score
+
+
+def _clouds(
+    reconstruction: Reconstruction, truth: TrueGeometry, method: Method
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted and true points in the world of the truth, both [N, 3]."""
+    known = truth.depth > 0
+    cameras = camera_to_world(truth.extrinsics)
+    alignment = world_alignment(reconstruction.extrinsics, cameras, method)
+    predicted = points_to_benchmark(reconstruction.world_points[known], alignment)
+    return predicted, true_points(truth)[known]
 
 
 def _room_frame(reconstruction: Reconstruction, truth: TrueGeometry) -> Figures:
@@ -174,8 +180,8 @@ _PARTS: dict[str, Part] = {
     "ATE after SE(3)": _trajectory("se3"),
     "ATE after Sim(3)": _trajectory("sim3"),
     "scale of the trajectory": _scale,
-    "points, first pose": _points("first-pose", ""),
-    "points, Sim(3)": _points("sim3", "_sim3"),
+    "points, first pose": _points,
+    "points, Sim(3)": _points_after_sim3,
     "room frame": _room_frame,
 }
 """Told apart, so that one that is left open leaves the others."""

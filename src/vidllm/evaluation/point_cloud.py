@@ -45,6 +45,7 @@ def score_points(
     *,
     threshold: float = 0.05,
     voxel_size: float | None = 0.02,
+    search_radius: float = math.inf,
 ) -> PointCloudScores:
     """Compare two clouds in one frame of reference.
 
@@ -53,14 +54,13 @@ def score_points(
         truth: In the same frame.
         threshold: Of precision and recall.
         voxel_size: Edge of the voxels that both clouds are averaged over; None leaves them.
+        search_radius: Where nothing is this near, the distance is infinite. Clouds that lie far
+            apart take minutes without it; shares at the threshold are exact with it.
 
     Raises:
         UsageError: The truth is empty, a point is not finite, or a size is not positive.
     """
-    if not threshold > 0 or not (voxel_size is None or voxel_size > 0):
-        raise UsageError(
-            f"threshold and voxel_size must be positive, got {threshold} and {voxel_size}"
-        )
+    _check_sizes(threshold, voxel_size, search_radius)
     prediction, truth = (
         _sampled(points, name, voxel_size)
         for points, name in ((prediction, "predicted"), (truth, "true"))
@@ -68,8 +68,9 @@ def score_points(
     if not len(truth):
         raise UsageError("the true point cloud is empty: there is nothing to compare with")
     if len(prediction):
-        to_truth = KDTree(truth).query(prediction)[0]  # [N]
-        to_prediction = KDTree(prediction).query(truth)[0]  # [M]
+        bound = {"distance_upper_bound": search_radius}
+        to_truth = KDTree(truth).query(prediction, **bound)[0]  # [N]
+        to_prediction = KDTree(prediction).query(truth, **bound)[0]  # [M]
     else:
         to_truth, to_prediction = np.full(1, math.nan), np.full(len(truth), math.inf)
     precision = float(np.mean(to_truth < threshold))
@@ -88,6 +89,15 @@ def score_points(
         num_predicted=len(prediction),
         num_true=len(truth),
     )
+
+
+def _check_sizes(threshold: float, voxel_size: float | None, search_radius: float) -> None:
+    if not threshold > 0 or not (voxel_size is None or voxel_size > 0):
+        raise UsageError(
+            f"threshold and voxel_size must be positive, got {threshold} and {voxel_size}"
+        )
+    if not search_radius > threshold:
+        raise UsageError(f"search_radius must exceed {threshold}, got {search_radius}")
 
 
 def _sampled(points: np.ndarray, name: str, voxel_size: float | None) -> np.ndarray:

@@ -43,6 +43,9 @@ class Table:
         return {
             "title": self.title,
             "notes": self.notes,
+            "counted": self.counted,
+            "columns": list(self.columns),
+            "digits": self.digits,
             "rows": {
                 row.name: {self.counted: row.count}
                 | {name: None if cell is None else vars(cell) for name, cell in row.cells.items()}
@@ -50,17 +53,37 @@ class Table:
             },
         }
 
+    @classmethod
+    def from_dict(cls, record: dict) -> "Table":
+        """What `to_dict` gave.
+
+        Raises:
+            KeyError, TypeError: It gave something else.
+        """
+        rows = [
+            Row(
+                name=name,
+                count=row[record["counted"]],
+                cells={c: row[c] and Estimate(**row[c]) for c in record["columns"]},
+            )
+            for name, row in record["rows"].items()
+        ]
+        fields = {name: record[name] for name in ("title", "counted", "digits", "notes")}
+        return cls(**fields, columns=tuple(record["columns"]), rows=rows)
+
+    def texts(self) -> tuple[list[str], list[list[str]]]:
+        """The head and the rows as they are printed."""
+        rows = [
+            [row.name, f"{row.count:,}", *(self.cell(row.cells.get(c)) for c in self.columns)]
+            for row in self.rows
+        ]
+        return ["", self.counted, *self.columns], rows
+
     def to_markdown(self) -> str:
         """A heading, the table and its notes."""
-        lines = [f"## {self.title}", ""]
-        lines += [
-            _line("", self.counted, *self.columns),
-            "|---|" + "---:|" * (len(self.columns) + 1),
-        ]
-        for row in self.rows:
-            cells = [self.cell(row.cells.get(column)) for column in self.columns]
-            lines.append(_line(row.name, f"{row.count:,}", *cells))
-        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)]).rstrip() + "\n"
+        grid = markdown_grid(*self.texts())
+        notes = (f"- {note}" for note in self.notes)
+        return "\n".join([f"## {self.title}", "", grid, "", *notes]).rstrip() + "\n"
 
     def cell(self, estimate: Estimate | None) -> str:
         """A value with its interval, where it has one."""
@@ -122,5 +145,11 @@ class Resampler:
             return self._weights @ totals / (self._weights @ counts)
 
 
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
+def markdown_grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are aligned to the right."""
+    lines = [_line(head), "|---|" + "---:|" * (len(head) - 1), *map(_line, rows)]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -22,14 +22,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vidllm.evaluation.curves import scene_curves
 from vidllm.evaluation.frames import boxes_to_benchmark, rooms_cameras, world_alignment
-from vidllm.evaluation.rooms_geometry import score_geometry
+from vidllm.evaluation.geometry import TrueGeometry, score_geometry
+from vidllm.evaluation.runner import Progress, Run, RunRequest, SceneResult, describe, run_scenes
 from vidllm.geometry.boxes import transform_boxes
 from vidllm.inference.generation import GenerationConfig
 from vidllm.inference.pipeline import Pipeline
 from vidllm.inference.scene import Scene
 from vidllm.models.processor import VidLLMProcessor
-from vidllm.rooms.archive import StoredScene
+from vidllm.rooms.archive import Archive, StoredScene
 from vidllm.rooms.conversations import Kind, Turn, turns
 from vidllm.rooms.dataset import Sample, SampleSettings, make_sample
 from vidllm.types import Box3D, Frames, UsageError, VidLLMError
@@ -73,18 +75,29 @@ class Asked:
     turn: Turn
 
 
-@dataclass(frozen=True, kw_only=True)
-class SceneResult:
-    """What came of a scene; plain data, ready for JSON."""
+def run_rooms(
+    pipeline: Pipeline, request: RunRequest, progress: Progress = lambda scene, done, total: None
+) -> Run:
+    """Examine the scenes of a data set (see `vidllm.evaluation.runner`).
 
-    predictions: list[dict]
-    geometry: dict[str, float]
-    problems: list[str]
-    """Figures that the scene's geometry leaves open, and why."""
-    seconds: dict[str, float]
+    Raises:
+        UsageError: The folder holds another run; the model's frames do not fit Rooms.
+        VidLLMError: No scene could be examined; files cannot be written.
+    """
+    archive = Archive(request.data)
+    wanted = archive.scene_ids[: request.limit]
+    if not wanted:
+        raise UsageError(f"no complete scene in {request.data}: run `vidllm rooms generate`")
+    sample_settings(pipeline.processor)  # refuses models that do not fit
+
+    def one(scene_id: str) -> SceneResult:
+        return examine(pipeline, archive.scene(scene_id), request.settings, request.num_frames)
+
+    about = describe(pipeline, request, "rooms")
+    return run_scenes(wanted, one, about=about, out=request.out, progress=progress)
 
 
-def sample_settings(processor: VidLLMProcessor) -> SampleSettings:
+def sample_settings(processor: VidLLMProcessor, num_frames: int | None = None) -> SampleSettings:
     """Frames as the model takes them.
 
     Raises:
@@ -96,13 +109,18 @@ def sample_settings(processor: VidLLMProcessor) -> SampleSettings:
             f"{processor.patch_size}: Rooms cannot cut its truth to the same pixels"
         )
     return SampleSettings(
-        num_frames=processor.num_frames,
+        num_frames=num_frames or processor.num_frames,
         short_side=processor.short_side,
         patch_size=processor.patch_size,
     )
 
 
-def examine(pipeline: Pipeline, stored: StoredScene, settings: RoomsSettings) -> SceneResult:
+def examine(
+    pipeline: Pipeline,
+    stored: StoredScene,
+    settings: RoomsSettings,
+    num_frames: int | None = None,
+) -> SceneResult:
     """Encode a scene once, ask everything, compare the geometry.
 
     Raises:
@@ -110,7 +128,7 @@ def examine(pipeline: Pipeline, stored: StoredScene, settings: RoomsSettings) ->
     """
     seconds: dict[str, float] = {}
     start = perf_counter()
-    sample = make_sample(stored, sample_settings(pipeline.processor))
+    sample = make_sample(stored, sample_settings(pipeline.processor, num_frames))
     asked = list(_name(stored, sample))
     seconds["read"] = perf_counter() - start
     scene = pipeline(frames_of(sample), seed=settings.seed)
@@ -131,14 +149,38 @@ def examine(pipeline: Pipeline, stored: StoredScene, settings: RoomsSettings) ->
     with _timed("captions", scene, seconds):
         predictions += room.describe(asked, settings.captions, rng)
     seconds["prefix"] = scene.seconds.get("prefix", 0.0)
+    truth = true_geometry(sample)
     with _timed("geometry", scene, seconds):
-        geometry, problems = score_geometry(scene.reconstruction, sample)
+        geometry, problems = score_geometry(scene.reconstruction, truth)
     return SceneResult(
         predictions=[{"scene_id": stored.scene_id} | record for record in predictions],
         geometry=geometry,
         problems=problems,
         seconds=seconds,
+        tokens=_tokens(pipeline.processor, predictions),
+        curves=scene_curves(scene.reconstruction, truth),
     )
+
+
+def true_geometry(sample: Sample) -> TrueGeometry:
+    """What the reconstruction is compared with."""
+    return TrueGeometry(
+        depth=sample.depth.numpy(),
+        extrinsics=sample.extrinsics.numpy(),
+        intrinsics=sample.intrinsics.numpy(),
+        room_from_world=sample.room_from_world.numpy(),
+    )
+
+
+def _tokens(processor: VidLLMProcessor, predictions: Sequence[dict]) -> dict[str, int]:
+    """Of all questions (without the prefix that they share) and of all answers of a scene."""
+    texts = {
+        "questions": [record["question"] for record in predictions if record["question"]],
+        "answers": [record["answer"] for record in predictions if "answer" in record],
+    }
+    return {
+        name: sum(len(processor.tokenizer(t).input_ids) for t in own) for name, own in texts.items()
+    }
 
 
 def frames_of(sample: Sample) -> Frames:

@@ -1,90 +1,21 @@
-"""From a run on Rooms to its report: tables of answers, boxes, captions and geometry."""
+"""From a run on Rooms to its report: tables of answers, boxes and captions."""
 
-import datetime
-import json
-import os
-import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import torch
 
 from vidllm.evaluation.caption_scores import tokenize_references
 from vidllm.evaluation.grounding import COLUMNS, THRESHOLDS, box_ious, score_multi3drefer
 from vidllm.evaluation.majority import Reference, best_constants, references_of
 from vidllm.evaluation.ptb_tokenizer import tokenize
 from vidllm.evaluation.report import Resampler, Row, Table
-from vidllm.evaluation.rooms_geometry import GEOMETRY
+from vidllm.evaluation.run_report import MODEL, Report, ReportRequest, assemble
 from vidllm.evaluation.runner import Run, read_run
 from vidllm.evaluation.text_metrics import cider_d
 from vidllm.evaluation.vsibench import DIRECTION, LEVELS, TASKS
-from vidllm.types import UsageError, VidLLMError
+from vidllm.types import UsageError
 
-JSON_FILE, MARKDOWN_FILE = "report.json", "report.md"
-MODEL, MAJORITY, OTHER, DIFFERENCE = "model", "majority", "other run", "difference"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportRequest:
-    """What the report compares with and says about the run."""
-
-    command: str
-    device: str
-    majority_from: Path | None = None
-    """Data set on which the constant answers are chosen; the questions asked when left out."""
-    other: Path | None = None
-    """Folder of another run on the same questions, such as one that saw nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """All that is known about a run."""
-
-    about: dict
-    failures: list[dict]
-    problems: list[str]
-    tables: dict[str, Table]
-
-    def to_dict(self) -> dict:
-        """For JSON."""
-        return self.about | {
-            "failures": self.failures,
-            "problems": self.problems,
-            **{name: table.to_dict() for name, table in self.tables.items()},
-        }
-
-    def to_markdown(self) -> str:
-        """The report to read."""
-        about = self.about
-        intervals = "In brackets: 95 % intervals from resampling scenes."
-        if about["scenes"] < 2:
-            intervals = "One scene says nothing about others: no intervals."
-        lines = [
-            f"# {about['date']}: {about['model']} on Rooms",
-            "",
-            *([f"**{about['warning']}**", ""] if about["warning"] else []),
-            f"Command: `{about['command']}`. {about['hardware']}, {about['minutes']} minutes.",
-            f"Model: {about['num_frames']} frames, short side {about['short_side']}, "
-            f"{about['dtype']}, weights {about['weights']}; trained on: "
-            f"{about['trained'] or 'nothing'}.",
-            f"Data: {about['data']}, {about['scenes']} scenes ({about['failed']} failed), "
-            f"only questions that the frames shown can answer. {intervals}",
-            "",
-            *(table.to_markdown() for table in self.tables.values()),
-            "## Seconds a scene",
-            "",
-            "| part | mean |",
-            "|---|---:|",
-            *(f"| {part} | {value:.2f} |" for part, value in about["seconds_a_scene"].items()),
-        ]
-        for title, entries in (
-            ("Failed scenes", [f"{line['scene_id']}: {line['error']}" for line in self.failures]),
-            ("Figures left open (not in the means)", self.problems),
-        ):
-            lines += ["", f"## {title}", "", *(f"- {entry}" for entry in entries)] * bool(entries)
-        return "\n".join(lines) + "\n"
+MAJORITY, OTHER, DIFFERENCE = "majority", "other run", "difference"
 
 
 def make_report(run: Run, request: ReportRequest) -> Report:
@@ -102,37 +33,7 @@ def make_report(run: Run, request: ReportRequest) -> Report:
     ):
         if records := [record for record in run.predictions if record["kind"] == kind]:
             tables[kind] = make(records, resampler)
-    tables["geometry"] = _geometry(run, resampler)
-    warning = ""
-    if not run.about["trained"]:
-        warning = "not trained: adapter and heads are random; figures only show that all runs"
-    return Report(
-        about=_facts(run, request) | {"warning": warning},
-        failures=run.failures,
-        problems=[f"{s['scene_id']}: {problem}" for s in run.scenes for problem in s["problems"]],
-        tables={name: _marked(table, warning) for name, table in tables.items()},
-    )
-
-
-def write_report(report: Report, out: Path) -> list[Path]:
-    """``report.json`` and ``report.md``, beside what they replace."""
-    record = json.dumps(report.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-    files = []
-    try:
-        for name, text in ((JSON_FILE, record + "\n"), (MARKDOWN_FILE, report.to_markdown())):
-            beside = out / f".{name}.writing"
-            beside.write_text(text)
-            os.replace(beside, out / name)
-            files.append(out / name)
-    except OSError as error:
-        raise VidLLMError(f"cannot write {out}: {error.strerror or error}") from error
-    return files
-
-
-def _marked(table: Table, warning: str) -> Table:
-    """A table tells by itself that the model is not trained."""
-    title = f"{table.title} (model not trained)" if warning else table.title
-    return Table(**(vars(table) | {"title": title}))
+    return assemble(run, request, tables)
 
 
 class _Columns:
@@ -327,44 +228,6 @@ def _captions(records: list[dict], resampler: Resampler) -> Table:
     return Table(
         title="Object captions", counted="objects", columns=(MODEL,), rows=[row], notes=[note]
     )
-
-
-def _geometry(run: Run, resampler: Resampler) -> Table:
-    """Means over scenes."""
-    rows = []
-    for key, (name, scale) in GEOMETRY.items():
-        having = [scene for scene in run.scenes if key in scene["geometry"]]
-        values = np.array([scene["geometry"][key] for scene in having])
-        names = [scene["scene_id"] for scene in having]
-        cell = resampler.estimate(values, names, scale=scale)
-        rows.append(Row(name=name, count=len(having), cells={MODEL: cell}))
-    return Table(
-        title="Reconstruction", counted="scenes", columns=(MODEL,), rows=rows, digits=3,
-        notes=["means over scenes; depth errors are means over a scene's frames first"],
-    )  # fmt: skip
-
-
-def _facts(run: Run, request: ReportRequest) -> dict:
-    parts = list(dict.fromkeys(part for scene in run.scenes for part in scene["seconds"]))
-    seconds = {part: sum(s["seconds"].get(part, 0.0) for s in run.scenes) for part in parts}
-    kind = platform.machine()
-    hardware = (
-        f"{os.cpu_count()} CPU cores ({kind}), torch {torch.__version__}, on {request.device}"
-    )
-    if request.device.startswith("cuda"):
-        hardware += f" ({torch.cuda.get_device_name()})"
-    return run.about | {
-        "date": datetime.date.today().isoformat(),
-        "command": request.command,
-        "hardware": hardware,
-        "minutes": round(sum(seconds.values()) / 60, 1),
-        "scenes": len(run.scenes),
-        "failed": len(run.failures),
-        "questions_asked": len(run.predictions),
-        "seconds_a_scene": {
-            part: round(value / len(run.scenes), 3) for part, value in seconds.items()
-        },
-    }
 
 
 def _rows(boxes: list[list[float]]) -> np.ndarray:

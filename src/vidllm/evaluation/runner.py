@@ -1,4 +1,4 @@
-"""A model put to the scenes of a Rooms data set, one by one, from where the run stands.
+"""A model put to the scenes of a benchmark, one by one, from where the run stands.
 
 A run is a folder: ``run.json`` says what was asked of whom, ``predictions.jsonl`` has a line a
 question, ``scenes.jsonl`` a line a scene, written once the scene is complete (or has failed, with
@@ -8,16 +8,17 @@ the error; failed scenes are tried again by the next run).
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import resource
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from vidllm.evaluation.rooms import RoomsSettings, examine, sample_settings
 from vidllm.inference.pipeline import Pipeline
-from vidllm.rooms.archive import Archive
 from vidllm.types import UsageError, VidLLMError
 
 RUN_FILE, PREDICTIONS_FILE, SCENES_FILE = "run.json", "predictions.jsonl", "scenes.jsonl"
@@ -30,16 +31,41 @@ class RunRequest:
     """What to run."""
 
     data: Path
-    """A Rooms data set."""
+    """The benchmark's own files."""
     out: Path
     """Folder of the run; made if needed."""
-    settings: RoomsSettings
+    settings: Any
+    """The benchmark's own dataclass of settings."""
+    num_frames: int | None = None
+    """Frames of a scene; the model's own number when left out."""
     limit: int | None = None
     """Only the first so many scenes."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"limit must be at least 1, got {self.limit}")
+        if self.num_frames is not None and self.num_frames < 2:
+            raise UsageError(f"num_frames must be at least 2, got {self.num_frames}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneResult:
+    """What came of a scene; plain data, ready for JSON."""
+
+    predictions: list[dict]
+    geometry: dict[str, float]
+    problems: list[str]
+    """Figures that the scene's geometry leaves open, and why."""
+    seconds: dict[str, float]
+    """By part."""
+    tokens: dict[str, int]
+    """How many went into and came out of the model."""
+    curves: dict
+    """What plots are drawn from (`vidllm.evaluation.curves`)."""
+
+
+Examine = Callable[[str], SceneResult]
+"""A scene's name -> what came of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,43 +75,48 @@ class Run:
     about: dict
     """Of ``run.json``."""
     scenes: list[dict]
-    """Complete scenes: ``scene_id``, ``geometry``, ``problems``, ``seconds``."""
+    """Complete scenes: the parts of a `SceneResult`, ``scene_id`` and ``peak_memory_gib``."""
     failures: list[dict]
     """``scene_id`` and ``error``."""
     predictions: list[dict]
     """Of complete scenes."""
 
 
-def run_rooms(
-    pipeline: Pipeline, request: RunRequest, progress: Progress = lambda scene, done, total: None
+def run_scenes(
+    wanted: Sequence[str],
+    examine: Examine,
+    *,
+    about: dict,
+    out: Path,
+    progress: Progress = lambda scene, done, total: None,
 ) -> Run:
     """Examine every scene that is not complete yet, and return all that were wanted.
 
+    Args:
+        wanted: Names of scenes.
+        examine: Does one.
+        about: What may not change within a run (`describe`).
+        out: Folder of the run.
+        progress: Told before every scene.
+
     Raises:
-        UsageError: The folder holds a run of another model, data set or settings; or the model's
-            frames do not fit Rooms.
+        UsageError: The folder holds a run of another model, data set or settings.
         VidLLMError: No scene could be examined; files cannot be written.
     """
-    archive = Archive(request.data)
-    wanted = archive.scene_ids[: request.limit]
-    if not wanted:
-        raise UsageError(f"no complete scene in {request.data}: run `vidllm rooms generate`")
-    sample_settings(pipeline.processor)  # refuses models that do not fit
-    about = _about(pipeline, request)
     try:
-        done = {scene["scene_id"] for scene in _resume(request.out, about)}
+        done = {scene["scene_id"] for scene in _resume(out, about)}
         for scene_id in (name for name in wanted if name not in done):
             progress(scene_id, len(done), len(wanted))
-            _examine_into(pipeline, archive, scene_id, request)
+            _examine_into(out, scene_id, examine)
             done.add(scene_id)
     except OSError as error:
-        raise VidLLMError(f"cannot write {request.out}: {error.strerror or error}") from error
-    run = read_run(request.out, scenes=set(wanted))
+        raise VidLLMError(f"cannot write {out}: {error.strerror or error}") from error
+    run = read_run(out, scenes=set(wanted))
     if not run.scenes:
         first = run.failures[0]
         raise VidLLMError(
             f"none of {len(wanted)} scenes could be examined ({first['scene_id']}: "
-            f"{first['error']}); see {request.out / SCENES_FILE}"
+            f"{first['error']}); see {out / SCENES_FILE}"
         )
     return run
 
@@ -94,7 +125,7 @@ def read_run(directory: Path, scenes: set[str] | None = None) -> Run:
     """Read a run's folder.
 
     Args:
-        directory: Written by `run_rooms`.
+        directory: Written by `run_scenes`.
         scenes: Only these.
 
     Raises:
@@ -121,21 +152,33 @@ def read_run(directory: Path, scenes: set[str] | None = None) -> Run:
     )
 
 
-def _examine_into(pipeline: Pipeline, archive: Archive, scene_id: str, request: RunRequest) -> None:
+def _examine_into(out: Path, scene_id: str, examine: Examine) -> None:
     """One scene, into the files; errors become its line."""
     predictions = ""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     try:
-        result = examine(pipeline, archive.scene(scene_id), request.settings)
+        result = examine(scene_id)
         lines = [json.dumps(record, allow_nan=False) for record in result.predictions]
         predictions = "".join(line + "\n" for line in lines)
         record = {name: value for name, value in asdict(result).items() if name != "predictions"}
-        record["num_predictions"] = len(lines)
+        record |= {"num_predictions": len(lines), "peak_memory_gib": _peak_memory()}
     except (VidLLMError, ValueError, RuntimeError, KeyError) as error:
         record = {"error": str(error).splitlines()[0] if str(error) else type(error).__name__}
-    with (request.out / PREDICTIONS_FILE).open("a") as file:
+    with (out / PREDICTIONS_FILE).open("a") as file:
         file.write(predictions)
-    with (request.out / SCENES_FILE).open("a") as file:
+    with (out / SCENES_FILE).open("a") as file:
         file.write(json.dumps({"scene_id": scene_id} | record) + "\n")
+
+
+def _peak_memory() -> dict[str, float]:
+    """GiB: ``process`` since it began; ``cuda`` since the scene began, where there is CUDA."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    peak = {"process": round(resident / 2**30, 3)}
+    if torch.cuda.is_available():
+        peak["cuda"] = round(torch.cuda.max_memory_allocated() / 2**30, 3)
+    return peak
 
 
 def _resume(out: Path, about: dict) -> list[dict]:
@@ -157,13 +200,14 @@ def _resume(out: Path, about: dict) -> list[dict]:
     return run.scenes
 
 
-def _about(pipeline: Pipeline, request: RunRequest) -> dict:
+def describe(pipeline: Pipeline, request: RunRequest, benchmark: str) -> dict:
     """What may not change within a run."""
     return {
+        "benchmark": benchmark,
         "model": pipeline.name,
         "trained": pipeline.trained,
         "weights": fingerprint(pipeline.model),
-        "num_frames": pipeline.processor.num_frames,
+        "num_frames": request.num_frames or pipeline.processor.num_frames,
         "short_side": pipeline.processor.short_side,
         "dtype": str(pipeline.dtype).removeprefix("torch."),
         "data": str(request.data),

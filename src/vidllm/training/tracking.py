@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 LOG_FILE = "log.jsonl"
+NO_LOSS = {"rate", "gradient"}
+"""Logged with the losses, but not drawn."""
 
 
 class Tracker:
@@ -61,7 +63,7 @@ def plot_losses(out: Path) -> Path | None:
     figure = Figure(figsize=(5 * len(stages), 3.5), layout="constrained")
     for axes, stage in zip(np.atleast_1d(figure.subplots(1, len(stages))), stages, strict=True):
         own = [row for row in rows if row["stage_name"] == stage]
-        for name in sorted({name for row in own for name in row["losses"]}):
+        for name in sorted({name for row in own for name in row["losses"]} - NO_LOSS):
             pairs = [(row["step"], row["losses"][name]) for row in own if name in row["losses"]]
             steps, values = (np.array(column) for column in zip(*pairs, strict=True))
             window = max(1, len(values) // 50)
