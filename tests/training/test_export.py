@@ -68,9 +68,7 @@ LAST_BLOCK = "vision_encoder.backbone.encoder.layer.3"
 DEEP = replace(STAGE, trained=dict(STAGE.trained) | {LAST_BLOCK: 1.0}, given="none")
 
 
-@pytest.mark.parametrize(
-    ("merge", "stage", "blocks"), [(True, DEEP, {"3"}), (False, STAGE, set())]
-)
+@pytest.mark.parametrize(("merge", "stage", "blocks"), [(True, DEEP, {"3"}), (False, STAGE, set())])
 def test_what_changed_over_a_base(rooms, tmp_path, monkeypatch, merge, stage, blocks):
     encoder = make_student()[0].vision_encoder.backbone.state_dict()
     monkeypatch.setattr(export, "shipped_encoder", lambda: encoder)
