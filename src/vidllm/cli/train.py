@@ -91,14 +91,12 @@ class Train:
         return replace(config, stages=tuple(stages), seed=self.seed)
 
     def _load(self, config: "TrainConfig") -> "Loaded":
-        from vidllm.inference.loading import load_base, load_model, load_trained
+        from vidllm.inference.loading import load_base, load_config, load_model, load_trained
 
         if self.init is None:
             return load_base(config.model)
         if not (self.init / "config.json").is_file():
             raise UsageError(f"{self.init} holds no model: give a folder with a config.json")
-        from vidllm.inference.loading import load_config
-
         if load_config(str(self.init)).base:
             return load_trained(self.init, merge=False)
         return load_model(str(self.init))

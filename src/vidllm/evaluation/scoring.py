@@ -250,9 +250,13 @@ def _score_captions(request: Request, pairs: Pairs) -> Score:
     """Scan2Cap: start and end marks, no tokeniser, an object without a good box gets nothing."""
     hypotheses = [_marked(answer.answer if answer else "") for answer in pairs.answers]
     references = [[_marked(text) for text in question.answers] for question in pairs.questions]
-    weights = resampling_weights(len(hypotheses))
-    notes = [*pairs.notes]
-    metrics = caption_metrics(hypotheses, references, weights)
+    metrics = caption_metrics(hypotheses, references, resampling_weights(len(hypotheses)))
+    named = {f"{name}@{SCAN2CAP_IOU}": estimate for name, estimate in metrics.items()}
+    return _untokenized(request, pairs, named)
+
+
+def _untokenized(request: Request, pairs: Pairs, metrics: dict[str, Estimate | None]) -> Score:
+    """A score without types, of texts that were compared as they are."""
     return Score(
         request=request,
         layout="",
@@ -260,8 +264,8 @@ def _score_captions(request: Request, pairs: Pairs) -> Score:
         items=len(pairs.questions),
         missing=pairs.missing,
         extra=pairs.extra,
-        metrics={f"{name}@{SCAN2CAP_IOU}": estimate for name, estimate in metrics.items()},
-        notes=notes,
+        metrics=metrics,
+        notes=[*pairs.notes],
     )
 
 
@@ -299,14 +303,9 @@ def _score_vsibench(request: Request, pairs: Pairs) -> Score:
     weights = resampling_weights(len(pairs.questions))
     answers = [answer.answer if answer else None for answer in pairs.answers]
     result = score_vsibench(pairs.questions, answers, weights, pairs.all_questions)
-    return Score(
-        request=request,
-        layout="",
-        tokenizer="none",
-        items=len(pairs.questions),
-        missing=pairs.missing,
-        extra=pairs.extra,
-        metrics=dict(result.metrics),
+    score = _untokenized(request, pairs, dict(result.metrics))
+    return replace(
+        score,
         types={
             kind: Group(items=result.items[kind], metrics={"score": estimate})
             for kind, estimate in result.types.items()

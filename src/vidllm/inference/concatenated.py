@@ -35,6 +35,7 @@ from vidllm.inference.pipeline import (
     Device,
     Dtype,
     Progress,
+    frames_of,
     select_device,
     select_dtype,
     timed,
@@ -55,7 +56,7 @@ from vidllm.models.processor import DESCRIBE_SCENE as OUR_DESCRIBE_SCENE
 from vidllm.models.public_models import LLAVA_3D_HUB_ID, VGGT_HUB_ID, load_llava_3d, load_vggt
 from vidllm.models.vggt import VGGT
 from vidllm.types import Answer, Box3D, Frames, Reconstruction, UsageError, VidLLMError
-from vidllm.video import sample_frames, vggt_preprocess
+from vidllm.video import vggt_preprocess
 
 logger = logging.getLogger("vidllm")
 NAME = "vggt+llava-3d"
@@ -161,10 +162,7 @@ class ConcatenatedPipeline:
         """Encode a video once; see `Pipeline.__call__`. The seed draws visual tokens."""
         seconds: dict[str, float] = {}
         with timed("sample", seconds, progress):
-            frames = video
-            if not isinstance(video, Frames):
-                num_frames = num_frames or self.processor.num_frames
-                frames = sample_frames(video, num_frames=num_frames, **sampling)
+            frames = frames_of(video, num_frames or self.processor.num_frames, **sampling)
         with timed("encode", seconds, progress), torch.no_grad():
             reconstruction = self.reconstruct(frames)
             tensors = self._read_scene(frames, reconstruction, seed)

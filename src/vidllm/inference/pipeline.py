@@ -97,10 +97,7 @@ class Pipeline:
         """
         seconds: dict[str, float] = {}
         with timed("sample", seconds, progress):
-            frames = video
-            if not isinstance(video, Frames):
-                num_frames = num_frames or self.processor.num_frames
-                frames = sample_frames(video, num_frames=num_frames, **sampling)
+            frames = frames_of(video, num_frames or self.processor.num_frames, **sampling)
             images = self.processor.prepare_images(frames)
         with timed("encode", seconds, progress), torch.no_grad():
             encoding = self._encode(images, seed)
@@ -116,6 +113,13 @@ class Pipeline:
         mixed = self.dtype != torch.float32
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
             return self.model.encode_scene(images[None].to(self.device), seed=seed)
+
+
+def frames_of(video: str | Path | list | Frames, num_frames: int, **sampling) -> Frames:
+    """Frames of a video; those that were sampled before as they are."""
+    if isinstance(video, Frames):
+        return video
+    return sample_frames(video, num_frames=num_frames, **sampling)
 
 
 def to_reconstruction(images: Tensor, encoding: SceneEncoding, frames: Frames) -> Reconstruction:

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from vidllm.models.weight_files import WeightFiles
+from vidllm.models.weight_names import inverse, join_attention, rename, split_attention
 from vidllm.types import VidLLMError
 
 _HEAD = 64
@@ -34,7 +35,6 @@ _FILE_NAMES = (
     (".mlp.weights_in.", ".mlp.w12."),
     (".mlp.weights_out.", ".mlp.w3."),
 )
-_FUSED = ".attn.qkv."
 _SPLIT = tuple(f".attention.attention.{part}." for part in ("query", "key", "value"))
 _MODULE_NAMES = (
     (".attention.q_proj.", _SPLIT[0]),
@@ -48,28 +48,13 @@ Renaming = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 
 def dinov2_to_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename Hugging Face's file names to DINOv2's, joining queries, keys and values."""
-    official = {}
-    for name, tensor in tensors.items():
-        if any(part in name for part in _SPLIT[1:]):
-            continue
-        if _SPLIT[0] in name:
-            tensor = torch.cat([tensors[name.replace(_SPLIT[0], part)] for part in _SPLIT])
-            name = name.replace(_SPLIT[0], _FUSED)
-        official[_rename(name, _FILE_NAMES)] = tensor
-    return official
+    return join_attention(tensors, _SPLIT, _FILE_NAMES)
 
 
 def dinov2_from_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename DINOv2's weights to Hugging Face's file names, splitting ``attn.qkv``."""
-    renamed = {}
-    for name, tensor in tensors.items():
-        key = _rename(name, [(theirs, ours) for ours, theirs in _FILE_NAMES])
-        if _FUSED in key:
-            for part, piece in zip(_SPLIT, tensor.chunk(3), strict=True):
-                renamed[key.replace(_FUSED, part)] = piece
-        else:
-            renamed[key] = tensor
-    return renamed
+    names = inverse(_FILE_NAMES)
+    return split_attention({rename(name, names): t for name, t in tensors.items()}, _SPLIT)
 
 
 def dinov2_architecture(
@@ -132,13 +117,5 @@ def _file_names(module: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if ".mlp.gate_proj." in name:
             pair = [tensor, module[name.replace("gate_proj", "up_proj")]]
             tensor, name = torch.cat(pair), name.replace("gate_proj", "weights_in")
-        renamed[_rename(name, _MODULE_NAMES)] = tensor
+        renamed[rename(name, _MODULE_NAMES)] = tensor
     return renamed
-
-
-def _rename(name: str, table) -> str:
-    """Apply the replacements in order; a dot in front lets them anchor at a name's start."""
-    name = f".{name}"
-    for old, new in table:
-        name = name.replace(old, new)
-    return name[1:]

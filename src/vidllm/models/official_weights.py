@@ -5,16 +5,15 @@ renaming: Hugging Face keeps queries, keys and values of the encoder apart where
 fuses them, and VGGT's track head has no counterpart here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from vidllm.models.weight_names import Table, inverse, join_attention, rename, split_attention
 from vidllm.types import VidLLMError
 
-_Table = Sequence[tuple[str, str]]
-
-_ENCODER_NAMES: _Table = (
+_ENCODER_NAMES: Table = (
     (".backbone.", "."),
     (".embeddings.patch_embeddings.projection.", ".patch_embed.proj."),
     (".embeddings.position_embeddings", ".pos_embed"),
@@ -27,10 +26,9 @@ _ENCODER_NAMES: _Table = (
     (".layer_scale1.lambda1", ".ls1.gamma"),
     (".layer_scale2.lambda1", ".ls2.gamma"),
 )
-_FUSED = ".attn.qkv."
 _SPLIT = (".attention.q_proj.", ".attention.k_proj.", ".attention.v_proj.")
 
-_VGGT_NAMES: _Table = (
+_VGGT_NAMES: Table = (
     (".global_frame_attention.register_tokens", ".aggregator.register_token"),
     (".global_frame_attention.", ".aggregator."),
     (".attention.qkv.", ".attn.qkv."),
@@ -58,15 +56,7 @@ _OFFICIAL_ENCODER = "aggregator.patch_embed."
 
 def encoder_to_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a `VisionEncoder` state dict to DINOv2's names, joining queries, keys and values."""
-    official = {}
-    for name, tensor in tensors.items():
-        if any(part in name for part in _SPLIT[1:]):
-            continue
-        if _SPLIT[0] in name:
-            tensor = torch.cat([tensors[name.replace(_SPLIT[0], part)] for part in _SPLIT])
-            name = name.replace(_SPLIT[0], _FUSED)
-        official[_rename(name, _ENCODER_NAMES)] = tensor
-    return official
+    return join_attention(tensors, _SPLIT, _ENCODER_NAMES)
 
 
 def encoder_from_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -74,30 +64,24 @@ def encoder_from_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     ``attn.qkv`` is split into queries, keys and values that do not share its memory.
     """
-    renamed = {}
-    for name, tensor in tensors.items():
-        key = _rename(f"backbone.{name}", _inverse(_ENCODER_NAMES[1:]))
-        if _FUSED in key:
-            for part, piece in zip(_SPLIT, tensor.chunk(3), strict=True):
-                renamed[key.replace(_FUSED, part)] = piece.clone()
-        else:
-            renamed[key] = tensor
-    return renamed
+    names = inverse(_ENCODER_NAMES[1:])
+    renamed = {rename(f"backbone.{name}", names): tensor for name, tensor in tensors.items()}
+    return split_attention(renamed, _SPLIT)
 
 
 def vggt_to_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a `VGGT` state dict to the names of the released weights."""
     encoder, rest = _partition(tensors, _ENCODER)
     official = {_OFFICIAL_ENCODER + name: t for name, t in encoder_to_official(encoder).items()}
-    return official | {_rename(name, _VGGT_NAMES): tensor for name, tensor in rest.items()}
+    return official | {rename(name, _VGGT_NAMES): tensor for name, tensor in rest.items()}
 
 
 def vggt_from_official(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename weights under the released names to a `VGGT` state dict."""
     encoder, rest = _partition(tensors, _OFFICIAL_ENCODER)
-    names = _inverse(_VGGT_NAMES)
+    names = inverse(_VGGT_NAMES)
     renamed = {_ENCODER + name: t for name, t in encoder_from_official(encoder).items()}
-    return renamed | {_rename(name, names): tensor for name, tensor in rest.items()}
+    return renamed | {rename(name, names): tensor for name, tensor in rest.items()}
 
 
 def check_weights(
@@ -137,15 +121,3 @@ def _partition(
     """Those whose name starts with ``prefix``, which is removed, and the others."""
     inside = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
     return inside, {name: t for name, t in tensors.items() if not name.startswith(prefix)}
-
-
-def _rename(name: str, table: _Table) -> str:
-    """Apply the replacements in order; a dot in front lets them anchor at a name's start."""
-    name = f".{name}"
-    for old, new in table:
-        name = name.replace(old, new)
-    return name[1:]
-
-
-def _inverse(table: _Table) -> _Table:
-    return [(new, old) for old, new in table]

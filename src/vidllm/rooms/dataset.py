@@ -115,6 +115,7 @@ class RoomsDataset(Dataset[Sample]):
         self.settings = settings
         self.epoch = 0
         self._sizes: dict[str, tuple[int, int]] = {}
+        self._drawn: tuple[int | None, list[int]] = None, []
         self._scenes = [(archive, name) for archive in archives for name in archive.scene_ids]
         if not self._scenes:
             raise UsageError(
@@ -151,9 +152,13 @@ class RoomsDataset(Dataset[Sample]):
         return self._sizes[scene_id]
 
     def _permutation(self) -> list[int]:
-        if self.settings.augmentation is None:
-            return list(range(len(self)))
-        return self._generator(0).permutation(len(self)).tolist()
+        """Of the present epoch, drawn once."""
+        if self._drawn[0] != self.epoch:
+            order = list(range(len(self)))
+            if self.settings.augmentation is not None:
+                order = self._generator(0).permutation(len(self)).tolist()
+            self._drawn = self.epoch, order
+        return self._drawn[1]
 
     def _generator(self, *key: int) -> np.random.Generator:
         sequence = np.random.SeedSequence([self.settings.seed, self.epoch, *key])

@@ -10,23 +10,7 @@ from vidllm.rooms.language.checker.references import (
     relation,
 )
 from vidllm.rooms.language.checker.scene import CheckedScene
-from vidllm.rooms.language.checker.wording import mentions, wording_problems
-
-_NUMBERS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-]
+from vidllm.rooms.language.checker.wording import mentions, number_word, wording_problems
 
 
 def question_problems(scene: CheckedScene, row: dict) -> list[str]:
@@ -79,7 +63,7 @@ def _count(scene: CheckedScene, program: dict, answers: list[str]) -> list[str]:
     if (found & ~scene.seen).any():
         return ["counts although one was not clearly seen"]
     number = int(found.sum())
-    return _expect(answers, [str(number), _NUMBERS[number] if number < 13 else str(number)])
+    return _expect(answers, [str(number), number_word(number)])
 
 
 def _is(scene: CheckedScene, program: dict, answers: list[str]) -> list[str]:

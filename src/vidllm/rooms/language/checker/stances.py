@@ -6,23 +6,8 @@ import numpy as np
 
 from vidllm.rooms.language.checker.references import only
 from vidllm.rooms.language.checker.scene import CheckedScene
-from vidllm.rooms.language.checker.wording import wording_problems
+from vidllm.rooms.language.checker.wording import number_word, wording_problems
 
-_NUMBERS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-]
 _AXES = {"front": 0, "left": 90, "right": -90, "back": 180}
 _SAID = {"left": r"\bleft\b", "right": r"\bright\b(?! in| by| next| behind| ahead)"}
 _SAID |= {"back": r"\b(behind|around|back)\b", "front": r"\b(in front|ahead|facing)\b"}
@@ -159,7 +144,7 @@ def _parity(stance: Stance, program: dict, answers: list[str], anchor: int) -> l
 
 def _count(stance: Stance, program: dict, answers: list[str], anchor: int) -> list[str]:
     number = int(_there(stance, program).sum())
-    return _expect(answers, [_NUMBERS[number] if number < 13 else str(number), str(number)])
+    return _expect(answers, [number_word(number), str(number)])
 
 
 def _can_see(stance: Stance, program: dict, answers: list[str], anchor: int) -> list[str]:

@@ -3,6 +3,10 @@
 import re
 from functools import cache
 
+_NUMBERS = (
+    *("zero", "one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
+)
 _COLORS = [
     "white",
     "black",
@@ -74,3 +78,8 @@ def wording_problems(text: str, *records: dict, allowed: frozenset[str] = frozen
         if color not in ground:
             problems.append(f"says {color} without ground")
     return problems
+
+
+def number_word(number: int) -> str:
+    """In letters up to twelve, in digits above."""
+    return _NUMBERS[number] if number < len(_NUMBERS) else str(number)
