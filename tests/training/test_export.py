@@ -18,15 +18,14 @@ STAGE = replace(SPEAK, steps=3, trained=dict(SPEAK.trained) | {"cross_task_adapt
 
 
 def answers(model, processor, rooms) -> torch.Tensor:
-    """Logits of a scene's questions."""
+    """Logits of a scene's questions, its patches in their true places, and its relative depth."""
     sample = RoomsDataset(rooms, SampleSettings(num_frames=3, short_side=56))[0]
     batch = Collator(processor, TURNS, WORDS)([sample], np.random.default_rng(0))
     text = batch.text
     with torch.no_grad():
-        output = model.eval()(
-            batch.images, input_ids=text.input_ids, turn_ids=text.turn_ids, places=batch.places
-        )
-    return output.logits
+        scene = model.eval().encode_scene(batch.images, patch_points=batch.patch_points)
+        output = model(scene, input_ids=text.input_ids, turn_ids=text.turn_ids, places=batch.places)
+    return torch.cat([output.logits.flatten(), scene.geometry.relative_depth.flatten()])
 
 
 def trained(rooms, out, *, stage=STAGE, base="") -> Trainer:

@@ -81,24 +81,20 @@ def test_all_terms_together_reach_all_parts(rooms):
     assert reached(module) == set(ALL)
 
 
-def test_targets_move_with_the_room_frame(rooms):
-    """A prediction of the true room frame, turned and shifted, gives the same loss."""
+def test_predicted_patches_are_in_the_true_room_frame(rooms):
+    """Patches that cameras and depth place perfectly lie where the truth places them."""
     batch = make_batch(rooms)
     module = objective(LossWeights(grounding=1.0))
     plain = module(batch, true_geometry=True)["grounding"]
-    turned = torch.tensor([[0.0, -1, 0, 2], [1, 0, 0, -1], [0, 0, 1, 0.5], [0, 0, 0, 1]])
-    frames = turned @ batch.room_from_world
-    points = batch.patch_points @ turned[:3, :3].T + turned[:3, 3]
     features = module.model.encode_frames(batch.images)
-    kept = Kept(features=features, patch_points=points, room_from_world=frames)
-    stayed = Kept(
-        features=features, patch_points=batch.patch_points, room_from_world=batch.room_from_world
-    )
-    same = module(batch, stayed)["grounding"]
-    torch.testing.assert_close(same, plain, atol=1e-4, rtol=1e-4)
-    output = module._run(batch, kept, true_geometry=False)
-    moves = module._move(batch, output, kept, False)
-    torch.testing.assert_close(moves[0], turned, atol=1e-4, rtol=1e-4)
+    given = module(batch, Kept(features=features, patch_points=batch.patch_points))["grounding"]
+    torch.testing.assert_close(given, plain, atol=1e-4, rtol=1e-4)
+    scene = module._run(batch, None, true_geometry=False).scene
+    geometry, rooms_from_world = scene.geometry, batch.room_from_world
+    torch.testing.assert_close(geometry.room_from_world, rooms_from_world)
+    centers = geometry.world_points[:, :, 7::14, 7::14].flatten(1, 3)
+    moved = centers @ rooms_from_world[:, :3, :3].mT + rooms_from_world[:, None, :3, 3]
+    torch.testing.assert_close(scene.patch_points, moved, atol=1e-4, rtol=1e-4)
 
 
 def test_scene_without_questions_costs_nothing_and_breaks_nothing(rooms):

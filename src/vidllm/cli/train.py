@@ -1,6 +1,7 @@
 """``train``: a recipe on Rooms data sets, from where the run stands."""
 
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,10 +30,12 @@ class Train:
     """Folder of a trained model to start from, instead of the recipe's."""
     stages: tuple[str, ...] = ()
     """Names of the stages to run; all of the recipe's when left out."""
-    steps: int | None = None
-    """Updates of every stage; the recipe's when left out."""
+    steps: tuple[int, ...] = ()
+    """Updates of every stage, one number for each or one for all; the recipe's when left out."""
     max_minutes: float | None = None
     """Save and stop after so long; exit code 0."""
+    workers: int | None = None
+    """Processes that prepare batches; one where a CPU trains, and all cores but two for a GPU."""
     device: str = "auto"
     """auto, cpu, cuda or mps; with torchrun every process takes its own GPU."""
     seed: int = 0
@@ -57,7 +60,11 @@ class Train:
                 bar.update(task, description=told, completed=step + 1, total=stage.steps)
 
             settings = RunSettings(
-                data=self.data, out=self.out, device=device, max_minutes=self.max_minutes
+                data=self.data,
+                out=self.out,
+                device=device,
+                max_minutes=self.max_minutes,
+                workers=self._workers(device),
             )
             report = Trainer(model, processor, config, settings, advance).run()
         if self.json:
@@ -79,16 +86,27 @@ class Train:
             raise UsageError(f"no recipe {self.recipe!r}: choose from {', '.join(TRAININGS)}")
         if self.max_minutes is not None and self.max_minutes <= 0:
             raise UsageError(f"--max-minutes must be positive, got {self.max_minutes}")
-        if self.steps is not None and self.steps < 1:
-            raise UsageError(f"--steps must be at least 1, got {self.steps}")
+        if self.workers is not None and self.workers < 0:
+            raise UsageError(f"--workers must not be negative, got {self.workers}")
+        if any(steps < 1 for steps in self.steps):
+            raise UsageError(f"--steps must be at least 1, got {min(self.steps)}")
         config = TRAININGS[self.recipe]()
         names = [stage.name for stage in config.stages]
         if unknown := set(self.stages) - set(names):
             raise UsageError(f"no stage {min(unknown)!r}: choose from {', '.join(names)}")
         stages = [stage for stage in config.stages if not self.stages or stage.name in self.stages]
-        if self.steps is not None:
-            stages = [replace(stage, steps=self.steps) for stage in stages]
+        if len(self.steps) not in (0, 1, len(stages)):
+            names = ", ".join(stage.name for stage in stages)
+            raise UsageError(f"{len(self.steps)} numbers in --steps for {names}: give one for each")
+        if self.steps:
+            numbers = self.steps * (len(stages) // len(self.steps))
+            stages = [replace(stage, steps=n) for stage, n in zip(stages, numbers, strict=True)]
         return replace(config, stages=tuple(stages), seed=self.seed)
+
+    def _workers(self, device: str) -> int:
+        if self.workers is not None:
+            return self.workers
+        return max(1, (os.cpu_count() or 1) - 2) if device == "cuda" else 1
 
     def _load(self, config: "TrainConfig") -> "Loaded":
         from vidllm.inference.loading import load_base, load_config, load_model, load_trained

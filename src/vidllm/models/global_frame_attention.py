@@ -36,6 +36,8 @@ class GlobalFrameAttentionConfig:
     """Bridge tokens K that `forward` is given per frame."""
     layer_scale: float = 0.01
     """Initial LayerScale."""
+    token_std: float = 1e-6
+    """Of the camera and register tokens at the start."""
     gradient_checkpointing: bool = False
     """Recompute the blocks in the backward pass instead of storing their activations."""
 
@@ -62,9 +64,9 @@ class GlobalFrameAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the camera and register tokens from N(0, 1e-6); blocks initialise themselves."""
-        nn.init.normal_(self.camera_token, std=1e-6)
-        nn.init.normal_(self.register_tokens, std=1e-6)
+        """Draw the camera and register tokens; blocks initialise themselves."""
+        nn.init.normal_(self.camera_token, std=self.config.token_std)
+        nn.init.normal_(self.register_tokens, std=self.config.token_std)
 
     @property
     def patch_start(self) -> int:

@@ -4,8 +4,8 @@
 linear                         truncated normal, std 0.02, bias 0
 convolution                    PyTorch's (Kaiming uniform)
 layer norm                     weight 1, bias 0
-LayerScale                     0.01 (VGGT)
-camera and register tokens     normal, std 1e-6 (VGGT)
+LayerScale                     0.01 (VGGT) or as configured
+camera and register tokens     normal, std 1e-6 (VGGT) or as configured
 bridge tokens                  normal, std 0.02
 adapter                        last layer of projections and write-back 0: both streams start as
                                the shared features

@@ -53,12 +53,13 @@ class SceneEncoding:
     semantic_tokens: Float[Tensor, "B S P C"]
     word_logits: dict[str, Float[Tensor, "B N _"]]
     """Of the word anchors, by group; empty without them."""
-    patches: Float[Tensor, "B N C"]
+    patches: Float[Tensor, "B N C"] | None = None
     """3D patches of all frames (N = S * P), for the grounding decoder."""
-    patch_points: Float[Tensor, "B N 3"]
+    patch_points: Float[Tensor, "B N 3"] | None = None
     """Their centres in the room frame."""
-    visual_tokens: list[Float[Tensor, "_ D"]]
-    """Per scene: bridge tokens, then pooled 3D patches, in the language model's space."""
+    visual_tokens: list[Float[Tensor, "_ D"]] | None = None
+    """Per scene: bridge tokens, then pooled 3D patches, in the language model's space. This and the
+    patches are None where the encoding is not for the language side."""
 
 
 @dataclass

@@ -43,8 +43,8 @@ from vidllm.models.precision import full_precision
 from vidllm.models.vision_encoder import VisionEncoder
 from vidllm.models.word_anchors import WordAnchors
 
-FRAMES_PER_CHUNK = 8
-"""Frames that pass through the encoder together; frames are independent there, so this is exact."""
+PIXELS_PER_CHUNK = 8 * 518 * 686
+"""That pass through the encoder together; frames are independent there, so this is exact."""
 
 
 class VidLLMForConditionalGeneration(PreTrainedModel):
@@ -130,7 +130,9 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         images: Float[Tensor, "B S 3 H W"] | FrameFeatures,
         *,
         patch_points: Float[Tensor, "B N 3"] | None = None,
+        room_from_world: Float[Tensor, "B 4 4"] | None = None,
         reconstruct: bool = True,
+        speak: bool = True,
         seed: int = 0,
     ) -> SceneEncoding:
         """Everything that does not depend on the question (paper's figure, left to right).
@@ -138,7 +140,10 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         Args:
             images: RGB in [0, 1], or their features.
             patch_points: Centres of the patches in the room frame; the reconstruction's by default.
-            reconstruct: False leaves out the reconstruction; positions must be given then.
+            room_from_world: The room frame, where it is known; estimated by default.
+            reconstruct: False leaves out the reconstruction; for 3D patches positions must be given
+                then.
+            speak: False leaves out the 3D patches, and what the language model is shown.
             seed: Draws the frames that set the scale.
         """
         # Shared encoder -> Cross-Task Adapter
@@ -150,25 +155,34 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         # Geometry and metric flow -> scale alignment -> room frame
         geometry = None
         if reconstruct:
-            geometry = self.reconstruct(geometry_tokens, bridge_tokens, features, seed=seed)
-        if patch_points is None:
-            patch_points = self.patch_points(geometry)  # [B, N, 3], no gradient
-
-        # Semantic flow: 3D patches -> pooling -> projector
-        patches = self.patch_3d.lift(semantic_tokens.flatten(1, 2), patch_points)
+            geometry = self.reconstruct(
+                geometry_tokens,
+                bridge_tokens,
+                features,
+                room_from_world=room_from_world,
+                seed=seed,
+            )
         word_logits = {}
         if self.config.word_anchors is not None:
             word_logits = self.word_anchors.logits(semantic_tokens.flatten(1, 2))
-        visual_tokens = self._visual_tokens(patches, patch_points, bridge_tokens, word_logits)
-        return SceneEncoding(
+        scene = SceneEncoding(
             geometry=geometry,
             geometry_tokens=geometry_tokens,
             semantic_tokens=semantic_tokens,
             word_logits=word_logits,
-            patches=patches,
-            patch_points=patch_points,
-            visual_tokens=visual_tokens,
         )
+        if not speak:
+            return scene
+
+        # Semantic flow: 3D patches -> pooling -> projector
+        if patch_points is None:
+            patch_points = self.patch_points(geometry)  # [B, N, 3], no gradient
+        scene.patch_points = patch_points
+        scene.patches = self.patch_3d.lift(semantic_tokens.flatten(1, 2), patch_points)
+        scene.visual_tokens = self._visual_tokens(
+            scene.patches, patch_points, bridge_tokens, word_logits
+        )
+        return scene
 
     def reconstruct(
         self,
@@ -176,6 +190,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         bridge_tokens: Float[Tensor, "B S K C"] | None,
         features: FrameFeatures,
         *,
+        room_from_world: Float[Tensor, "B 4 4"] | None = None,
         seed: int = 0,
     ) -> GeometryOutput:
         """Geometry flow (cameras, relative depth), metric flow, and their alignment."""
@@ -192,6 +207,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             relative_depth=values[..., 0],
             depth_conf=depth_conf,
             metric_depth=metric_depth.unflatten(0, (-1, num_frames)),
+            room_from_world=room_from_world,
             seed=seed,
         )
 
@@ -210,8 +226,9 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
 
     def encode_frames(self, images: Float[Tensor, "B S 3 H W"]) -> FrameFeatures:
         """The shared encoder, a few frames at a time; RGB in [0, 1]."""
-        batch, num_frames = images.shape[:2]
-        chunks = [self.vision_encoder(c) for c in images.flatten(0, 1).split(FRAMES_PER_CHUNK)]
+        batch, num_frames, _, height, width = images.shape
+        frames = images.flatten(0, 1).split(max(1, PIXELS_PER_CHUNK // (height * width)))
+        chunks = [self.vision_encoder(chunk) for chunk in frames]
         base_tokens = torch.cat([chunk.patch_tokens for chunk in chunks])
         return FrameFeatures(
             base_tokens=base_tokens.unflatten(0, (batch, num_frames)),
@@ -227,6 +244,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         relative_depth: Tensor,
         depth_conf: Tensor,
         metric_depth: Tensor,
+        room_from_world: Tensor | None,
         seed: int,
     ) -> GeometryOutput:
         """Bring relative geometry to metres and find the room frame; no gradient."""
@@ -241,12 +259,9 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             extrinsics[..., 3] *= scale.scale[:, None, None]
             depth = relative * scale.scale[:, None, None, None]
             world_points = unproject(depth, extrinsics, intrinsics)
-            room_from_world = torch.stack(
-                [
-                    estimate_room_frame(*scene)
-                    for scene in zip(world_points, extrinsics, depth_conf.detach(), strict=True)
-                ]
-            )
+            if room_from_world is None:
+                scenes = zip(world_points, extrinsics, depth_conf.detach(), strict=True)
+                room_from_world = torch.stack([estimate_room_frame(*scene) for scene in scenes])
         return GeometryOutput(
             pose_enc=pose_enc,
             extrinsics=extrinsics,

@@ -201,7 +201,11 @@ def choose_frames(
 def change_colors(
     images: Float[Tensor, "S 3 H W"], change: ColorChange, rng: np.random.Generator
 ) -> Float[Tensor, "S 3 H W"]:
-    """One random change of colour for all frames; the result stays in [0, 1]."""
+    """One random change of colour for all frames, ``clamp(A rgb + b)``; it stays in [0, 1].
+
+    Brightness scales; contrast scales about the mean of all frames; saturation scales away from
+    grey; hue turns about the grey axis, by Rodrigues' formula.
+    """
     brightness, contrast, saturation = (
         1 + rng.uniform(-most, most)
         for most in (change.brightness, change.contrast, change.saturation)
@@ -209,16 +213,13 @@ def change_colors(
     hue = 2 * np.pi * rng.uniform(-change.hue, change.hue)
     if rng.random() < change.grey:
         saturation = 0.0
-    images = images * brightness
-    mean = images.mean()
-    images = (images - mean) * contrast + mean
-    luma = torch.tensor([0.299, 0.587, 0.114], dtype=images.dtype)
-    grey = torch.tensordot(images, luma, dims=([1], [0]))[:, None]  # [S, 1, H, W]
-    # A turn about the grey axis, by Rodrigues' formula, and a scaling away from it.
+    grey = np.tile([0.299, 0.587, 0.114], (3, 1))
     axis = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
     turn = np.eye(3) + np.sin(hue) * axis + (1 - np.cos(hue)) * axis @ axis
-    color = torch.einsum("ij,sjhw->sihw", torch.from_numpy(turn).to(images), images - grey)
-    return (grey + saturation * color).clamp(0, 1)
+    matrix = grey + saturation * turn @ (np.eye(3) - grey)  # keeps greys
+    offset = (1 - contrast) * brightness * float(images.mean())
+    matrix = torch.from_numpy(contrast * brightness * matrix).to(images)
+    return (matrix @ images.flatten(2) + offset).clamp(0, 1).view_as(images)
 
 
 def mirror_transforms(matrices: Float[np.ndarray, "*batch 4 4"]) -> Float[np.ndarray, "*batch 4 4"]:

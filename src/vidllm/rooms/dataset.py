@@ -242,8 +242,7 @@ def _shown(ids: Tensor, area_share: float) -> set[int]:
     needed = max(1, area_share * ids[0].numel())
     shown: set[int] = set()
     for frame in ids:
-        values, counts = frame.unique(return_counts=True)
-        shown |= set(values[counts >= needed].tolist())
+        shown |= set((frame.flatten().bincount() >= needed).nonzero()[:, 0].tolist())
     return shown - {0}
 
 

@@ -2,14 +2,18 @@
 
 Every scene is one row of text: the prefix with the video, then several turns. A turn sees the
 prefix and itself (``turn_ids``), exactly as when it is asked alone; the loss is on answers only.
+
+A batch travels from process to process and to a GPU, so it holds what others follow from: pictures
+in bytes, depth and cameras; what follows is computed where the batch is.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from vidllm.geometry.camera import unproject
@@ -32,12 +36,15 @@ class Batch:
     """B scenes of S frames; frames of reference as in ``vidllm.types``, metres."""
 
     scene_ids: tuple[str, ...]
-    images: Float[Tensor, "B S 3 H W"]
-    geometry: GeometryTarget
-    """In camera world, not normalised."""
+    pixels: UInt8[Tensor, "B S 3 H W"]
+    """RGB."""
+    depth: Float[Tensor, "B S H W"]
+    """Along z; 0 where it is not known."""
+    extrinsics: Float[Tensor, "B S 3 4"]
+    """Camera from camera world."""
+    intrinsics: Float[Tensor, "B S 3 3"]
     room_from_world: Float[Tensor, "B 4 4"]
-    patch_points: Float[Tensor, "B N 3"]
-    """True centres of the patches, room frame."""
+    patch_size: int
     patch_words: Mapping[str, Int[Tensor, "B N"]]
     """Per group of word anchors, the word of every patch (see `word_loss`)."""
     text: TextBatch
@@ -46,20 +53,49 @@ class Batch:
     targets: list[list[Float[Tensor, "_ 6"]]]
     """Per scene, of each ``<LOC>`` its boxes; true room frame."""
 
+    @cached_property
+    def images(self) -> Float[Tensor, "B S 3 H W"]:
+        """RGB in [0, 1]."""
+        return self.pixels.float() / 255
+
+    @cached_property
+    def geometry(self) -> GeometryTarget:
+        """In camera world, not normalised."""
+        return GeometryTarget(
+            extrinsics=self.extrinsics,
+            intrinsics=self.intrinsics,
+            depth=self.depth,
+            world_points=unproject(self.depth, self.extrinsics, self.intrinsics),
+            valid=self.depth > 0,
+        )
+
+    @cached_property
+    def patch_points(self) -> Float[Tensor, "B N 3"]:
+        """True centres of the patches, room frame."""
+        patch, rooms = self.patch_size, self.room_from_world
+        centers = self.geometry.world_points[:, :, patch // 2 :: patch, patch // 2 :: patch]
+        return centers.flatten(1, 3) @ rooms[:, :3, :3].mT + rooms[:, None, :3, 3]
+
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
-        return Batch(**{name: _move(value, device) for name, value in vars(self).items()})
+        return _each(self, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """The same in memory that a GPU can read by itself."""
+        return _each(self, Tensor.pin_memory)
 
 
-def _move(value, device: torch.device):
+def _each(value, change: Callable[[Tensor], Tensor]):
+    """The same with every tensor changed."""
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        return change(value)
     if isinstance(value, list):
-        return [_move(item, device) for item in value]
+        return [_each(item, change) for item in value]
     if isinstance(value, dict):
-        return {name: _move(item, device) for name, item in value.items()}
-    if isinstance(value, GeometryTarget | TextBatch):
-        return type(value)(**{name: _move(item, device) for name, item in vars(value).items()})
+        return {name: _each(item, change) for name, item in value.items()}
+    if isinstance(value, Batch | TextBatch):
+        own = {item.name: _each(getattr(value, item.name), change) for item in fields(value)}
+        return type(value)(**own)
     return value
 
 
@@ -81,17 +117,17 @@ class Collator:
 
     def __call__(self, samples: Sequence[Sample], rng: np.random.Generator) -> Batch:
         """Samples of one image size and number of frames; ``rng`` draws the turns."""
-        geometry = _geometry(samples)
         patch = self.processor.patch_size
-        centers = geometry.world_points[:, :, patch // 2 :: patch, patch // 2 :: patch]
-        rooms = torch.stack([sample.room_from_world for sample in samples])
         rows = [self._row(sample, rng) for sample in samples]
+        pixels = [(255 * sample.images).round().to(torch.uint8) for sample in samples]
         return Batch(
             scene_ids=tuple(sample.scene_id for sample in samples),
-            images=torch.stack([sample.images for sample in samples]),
-            geometry=geometry,
-            room_from_world=rooms,
-            patch_points=centers.flatten(1, 3) @ rooms[:, :3, :3].mT + rooms[:, None, :3, 3],
+            pixels=torch.stack(pixels),
+            depth=torch.stack([sample.depth for sample in samples]),
+            extrinsics=torch.stack([sample.extrinsics for sample in samples]),
+            intrinsics=torch.stack([sample.intrinsics for sample in samples]),
+            room_from_world=torch.stack([sample.room_from_world for sample in samples]),
+            patch_size=patch,
             patch_words={
                 group: torch.stack([_patch_words(s, group, list(names), patch) for s in samples])
                 for group, names in self.words.items()
@@ -174,19 +210,6 @@ def _pad(rows: list[list[Tensor]]) -> TextBatch:
         attention_mask=pad([torch.ones_like(row) for row in ids], batch_first=True),
         labels=pad(labels, batch_first=True, padding_value=IGNORE_INDEX),
         turn_ids=pad(turn_ids, batch_first=True),
-    )
-
-
-def _geometry(samples: Sequence[Sample]) -> GeometryTarget:
-    extrinsics = torch.stack([sample.extrinsics for sample in samples])
-    intrinsics = torch.stack([sample.intrinsics for sample in samples])
-    depth = torch.stack([sample.depth for sample in samples])
-    return GeometryTarget(
-        extrinsics=extrinsics,
-        intrinsics=intrinsics,
-        depth=depth,
-        world_points=unproject(depth, extrinsics, intrinsics),
-        valid=torch.stack([sample.valid for sample in samples]),
     )
 
 

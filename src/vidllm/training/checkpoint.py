@@ -21,7 +21,8 @@ from vidllm.training.config import TrainConfig
 from vidllm.training.distributed import portion_of
 from vidllm.types import UsageError, VidLLMError
 
-SHARD_BYTES = 16 * 2**20
+SHARD_BYTES = 16 * 2**20 - 2**16
+"""Of tensors; with its header a file stays within 16 MiB."""
 PROGRESS_FILE = "progress.json"
 RECIPE_FILE = "recipe.json"
 Tensors = dict[str, Tensor]
@@ -137,6 +138,8 @@ def restore_optimizer(
             value = tensors[key]
             if value.ndim:
                 value = portion_of(value, like=parameter)
+            elif optimizer.defaults["fused"]:
+                value = value.to(parameter.device)  # the number of updates
             optimizer.state[parameter][key.rpartition("/")[2]] = value
 
 

@@ -114,8 +114,9 @@ def clip_gradients(parameters: Iterable[nn.Parameter], largest: float, ranks: Ra
     norms = [whole(nn.utils.get_total_norm(group)) for group in (spread, own) if group]
     norm = float(torch.stack(norms).norm()) if norms else 0.0
     if norm > largest:
-        for gradient in gradients:
-            gradient.mul_(largest / (norm + 1e-6))
+        for group in (spread, own):
+            if group:
+                torch._foreach_mul_(group, largest / (norm + 1e-6))
     return norm
 
 

@@ -1,20 +1,23 @@
 """Batches in a fixed order: the n-th depends on the seed and n alone, so a run can resume anywhere.
 
 Scenes of a batch have one image size, so scenes are grouped by size within every epoch; those left
-over of a size are left out of that epoch. The next batch is made while the last one is used.
+over of a size are left out of that epoch. Processes of PyTorch's loader make the next batches while
+the last one is used; how many of them changes no batch.
 """
 
+import os
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
 from vidllm.training.batch import Batch, Collator
 from vidllm.training.config import StageConfig
-from vidllm.types import UsageError
+from vidllm.types import UsageError, VidLLMError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +31,12 @@ class Portion:
     true_geometry: bool
     """Whether the patches are placed by the true geometry."""
 
+    def pin_memory(self) -> "Portion":
+        """See `Batch.pin_memory`."""
+        return replace(self, batch=self.batch.pin_memory())
 
-class Feeder:
+
+class Feeder(Dataset[Portion | VidLLMError]):
     """Batches of one stage.
 
     Args:
@@ -38,6 +45,7 @@ class Feeder:
         collator: Makes the batches.
         short_side: Of the frames, pixels.
         seed: Of this stage.
+        workers: Processes that make batches; 0 makes them in this one, when they are asked for.
 
     Raises:
         UsageError: A batch needs more scenes of one image size than there are.
@@ -51,8 +59,10 @@ class Feeder:
         *,
         short_side: int,
         seed: int,
+        workers: int = 0,
     ) -> None:
         self.stage = stage
+        self.workers = workers
         self.collator = collator
         self.seed = seed
         settings = SampleSettings(
@@ -72,13 +82,25 @@ class Feeder:
 
     def portions(self, start: int, stop: int, step: int = 1) -> Generator[Portion]:
         """Batches ``start, start + step, ...`` below ``stop``."""
-        with ThreadPoolExecutor(1) as ahead:
-            coming = None
-            for number in range(start, stop, step):
-                ready = coming or ahead.submit(self.portion, number)
-                following = number + step
-                coming = ahead.submit(self.portion, following) if following < stop else None
-                yield ready.result()
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns in forked processes
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(start, stop, step),
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+        for portion in loader:
+            if isinstance(portion, VidLLMError):
+                raise portion
+            yield portion
+
+    def __getitem__(self, number: int) -> Portion | VidLLMError:
+        """The batch of that number, or why there is none: a loader would add its own traceback."""
+        try:
+            return self.portion(number)
+        except VidLLMError as error:
+            return error
 
     def portion(self, number: int) -> Portion:
         """The batch of that number."""

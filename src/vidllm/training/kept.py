@@ -57,7 +57,6 @@ class KeptFeatures:
         return Kept(
             features=features,
             patch_points=tensors.get("points"),
-            room_from_world=tensors.get("room"),
         )
 
     @staticmethod
@@ -90,8 +89,7 @@ class KeptFeatures:
         if self.given == "encoder":
             kept |= {f"tap{index}": tap.half() for index, tap in enumerate(features.taps)}
         else:
-            geometry = model.encode_scene(features).geometry
-            kept["points"] = model.patch_points(geometry)
-            kept["room"] = geometry.room_from_world
+            room = batch.room_from_world
+            kept["points"] = model.encode_scene(features, room_from_world=room).patch_points
         model.train(was_training)
         return {name: tensor.contiguous().cpu() for name, tensor in kept.items()}

@@ -1,8 +1,8 @@
 """The objective of a stage: one forward pass of the model, and the terms the stage asks for.
 
-``L_distill`` in stage 1; ``L_recon + L_VL + L_MD`` in stage 2 (method of the paper). Target boxes
-are known in the true room frame and moved into the one that places the patches: the predicted one,
-or the true one where true geometry is given.
+``L_distill`` in stage 1; ``L_recon + L_VL + L_MD`` in stage 2 (method of the paper). Boxes, and the
+patches that predicted cameras and depth place, are in the true room frame: what the estimate of
+that frame adds when the model is used, no part of the model could unlearn.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidllm.geometry.boxes import transform_boxes
 from vidllm.losses.distillation import TokenStreams, distillation_loss
 from vidllm.losses.reconstruction import (
     GeometryPrediction,
@@ -38,8 +37,7 @@ class Kept:
 
     features: FrameFeatures
     patch_points: Float[Tensor, "B N 3"] | None = None
-    """Predicted; None where the reconstruction still learns."""
-    room_from_world: Float[Tensor, "B 4 4"] | None = None
+    """Predicted, in the true room frame; None where the reconstruction still learns."""
 
 
 class Objective(nn.Module):
@@ -99,7 +97,7 @@ class Objective(nn.Module):
         if weights.grounding and output.grounding is None:
             terms["grounding"] = self._nothing(self.model.grounding_head)
         elif weights.grounding:
-            terms |= self._grounding(batch, output, self._move(batch, output, kept, true_geometry))
+            terms |= self._grounding(batch, output)
         if weights.words:
             losses = [
                 word_loss(logits, batch.patch_words[group])
@@ -116,10 +114,14 @@ class Objective(nn.Module):
         speaks = bool(weights.language or weights.grounding)
         images = batch.images if kept is None else kept.features
         points = None if kept is None else kept.patch_points
-        if true_geometry or not (speaks or reconstructs):
+        if speaks and true_geometry:
             points = batch.patch_points
         scene = self.model.encode_scene(
-            images, patch_points=points, reconstruct=reconstructs or points is None
+            images,
+            patch_points=points,
+            room_from_world=batch.room_from_world,
+            reconstruct=reconstructs or (speaks and points is None),
+            speak=speaks,
         )
         if not speaks:
             return VidLLMOutput(scene=scene)
@@ -181,33 +183,14 @@ class Objective(nn.Module):
         """0, with gradients of 0: several processes need the same parameters to have one."""
         return 0.0 * torch.stack([p.sum() for p in module.parameters()]).sum()
 
-    def _grounding(
-        self, batch: Batch, output: VidLLMOutput, moves: Float[Tensor, "B 4 4"] | None
-    ) -> Terms:
-        targets = [
-            boxes if moves is None or not len(boxes) else transform_boxes(boxes, moves[index])
-            for index, scene in enumerate(batch.targets)
-            for boxes in scene
-        ]
+    def _grounding(self, batch: Batch, output: VidLLMOutput) -> Terms:
+        targets = [boxes for scene in batch.targets for boxes in scene]
         boxes, logits = output.grounding.boxes, output.grounding.match_logits
         loss = grounding_loss(boxes, logits, targets, config=self.config.grounding)
         terms = {"grounding": loss.total, "grounding/match": loss.match}
         if loss.box is not None:
             terms["grounding/diou"] = loss.box.diou
         return terms
-
-    @staticmethod
-    def _move(
-        batch: Batch, output: VidLLMOutput, kept: Kept | None, true_geometry: bool
-    ) -> Float[Tensor, "B 4 4"] | None:
-        """From the true room frame to the one that places the patches; None where it is that."""
-        if true_geometry:
-            return None
-        if kept is not None and kept.room_from_world is not None:
-            room_from_world = kept.room_from_world
-        else:
-            room_from_world = _geometry_of(output).room_from_world
-        return room_from_world @ torch.linalg.inv(batch.room_from_world)
 
 
 def _geometry_of(output: VidLLMOutput) -> GeometryOutput:

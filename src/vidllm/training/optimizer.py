@@ -33,6 +33,7 @@ def build_optimizer(
         ],
         lr=stage.learning_rate,
         betas=BETAS,
+        fused=all(parameter.is_cuda for group in groups.values() for parameter in group),
     )
 
 

@@ -29,8 +29,9 @@ class RunningMean:
     def update(self, step: int) -> None:
         """Take in the weights after an update (0-based)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for parameter, name in self.names.items():
-            self.values[name].mul_(decay).add_(parameter, alpha=1 - decay)
+        values = [self.values[name] for name in self.names.values()]
+        torch._foreach_mul_(values, decay)
+        torch._foreach_add_(values, list(self.names), alpha=1 - decay)
 
     @torch.no_grad()
     def restore(self, tensors: Tensors) -> None:

@@ -60,6 +60,8 @@ class RunSettings:
     """cpu, cuda or mps."""
     max_minutes: float | None = None
     """Wall-clock budget, after which the run saves and stops."""
+    workers: int = 0
+    """Processes that prepare batches; 0 has each batch prepared when it is needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,8 @@ class Trainer:
         self.config, self.settings = config, settings
         self.progress = progress
         self.ranks = distributed.start(settings.device)
+        if self.ranks.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # of what autocast leaves in float32
         self.dtype = _autocast_dtype(config, self.ranks.device)
         self.minutes_before = 0.0
         self.started = self.saved = monotonic()
@@ -291,6 +295,7 @@ class _Loop:
             Collator(self.trainer.processor, self.stage.turns, words),
             short_side=config.short_side or model.short_side,
             seed=config.seed + 1000 * self.index,
+            workers=self.trainer.settings.workers,
         )
 
     def _save(self, step: int) -> None:
