@@ -77,6 +77,7 @@ def tiny(mixing: Mixing = "bridge") -> VidLLMConfig:
         word_anchors={"groups": {"category": CATEGORIES, "color": COLORS}},
         num_frames=12,
         short_side=168,
+        point_head=True,
         base="tiny",
     )
 
@@ -125,6 +126,7 @@ RECONSTRUCTION = {
     "dense_head": 1.0,
     "metric_depth_head": 1.0,
 }
+TINY_RECONSTRUCTION = RECONSTRUCTION | {"point_head": 1.0}
 
 
 def tiny_cpu() -> TrainConfig:
@@ -151,7 +153,7 @@ def tiny_cpu() -> TrainConfig:
     reconstruct = StageConfig(
         name="reconstruct",
         losses=LossWeights(reconstruction=1.0, metric_depth=1.0),
-        trained=RECONSTRUCTION,
+        trained=TINY_RECONSTRUCTION,
         steps=330,
         num_frames=6,
         learning_rate=5e-4,
@@ -185,7 +187,7 @@ def tiny_gpu() -> TrainConfig:
         distill,
         name="reconstruct",
         losses=LossWeights(reconstruction=1.0, metric_depth=1.0, words=1.0),
-        trained=learns | RECONSTRUCTION,
+        trained=learns | TINY_RECONSTRUCTION,
         steps=1200,
         learning_rate=8e-4,
     )
@@ -195,7 +197,7 @@ def tiny_gpu() -> TrainConfig:
         losses=LossWeights(
             reconstruction=1.0, metric_depth=1.0, language=1.0, grounding=0.5, words=0.5
         ),
-        trained=learns | RECONSTRUCTION | SEMANTIC | {"language_model": 1.0},
+        trained=learns | TINY_RECONSTRUCTION | SEMANTIC | {"language_model": 1.0},
         steps=1200,
         num_frames=12,
         learning_rate=5e-4,

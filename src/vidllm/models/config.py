@@ -34,6 +34,8 @@ class VidLLMConfig(PreTrainedConfig):
         adapter, global_frame_attention, camera_head, dense_head, metric_depth, patch_3d, grounding:
             Keyword arguments of the part's own config dataclass; derived widths may be left out.
         word_anchors: The same for the word anchors of small models; None (the paper's) has none.
+        point_head: Whether training also has a head for the point map, VGGT's third: every patch is
+            asked where it is, which teaches small models to relate frames. Nothing else uses it.
         num_frames: Frames sampled from a video.
         short_side: Short side of the frames in pixels, before the crop to whole patches.
         scale_frames: Frames drawn at random for the scale of a scene.
@@ -61,6 +63,7 @@ class VidLLMConfig(PreTrainedConfig):
     patch_3d: dict | None = None
     grounding: dict | None = None
     word_anchors: dict | None = None
+    point_head: bool = False
     num_frames: int = 16
     short_side: int = 224
     scale_frames: int = 16

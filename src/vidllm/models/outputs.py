@@ -41,6 +41,9 @@ class GeometryOutput:
     """Metres."""
     world_points: Float[Tensor, "B S H W 3"]
     room_from_world: Float[Tensor, "B 4 4"]
+    point_map: Float[Tensor, "B S H W 3"] | None = None
+    """Of the point head, relative units; in training only."""
+    point_conf: Float[Tensor, "B S H W"] | None = None
 
 
 @dataclass(kw_only=True)

@@ -13,6 +13,8 @@ What is unusual:
 Shape legend and frames of reference: see ``vidllm.types``.
 """
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -65,6 +67,9 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         self.camera_head = CameraHead(config.camera_head_config)
         self.dense_head = DenseHead(config.dense_head_config)
         self.metric_depth_head = MetricDepth(config.metric_depth_config)
+        if config.point_head:
+            points = replace(config.dense_head_config, value_dim=3, activation="inv_log")
+            self.point_head = DenseHead(points)
         self.patch_3d = Patch3D(config.patch_3d_config)
         if config.word_anchors is not None:
             self.word_anchors = WordAnchors(config.word_anchors_config)
@@ -202,7 +207,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         dense = [layers[index] for index in self.config.dense_head_config.layers]
         values, depth_conf = self.dense_head(dense, grid, image_size)
         metric_depth = self.metric_depth_head(features.taps, grid, image_size).depth
-        return self._align(
+        geometry = self._align(
             pose_enc,
             relative_depth=values[..., 0],
             depth_conf=depth_conf,
@@ -210,6 +215,9 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             room_from_world=room_from_world,
             seed=seed,
         )
+        if self.config.point_head and self.training:
+            geometry.point_map, geometry.point_conf = self.point_head(dense, grid, image_size)
+        return geometry
 
     def ground(
         self,

@@ -16,6 +16,7 @@ from vidllm.losses.reconstruction import (
     GeometryPrediction,
     metric_depth_loss,
     normalise_scene,
+    point_map_loss,
     point_map_of_depth,
     reconstruction_loss,
 )
@@ -165,6 +166,13 @@ class Objective(nn.Module):
             terms["reconstruction"] = loss.total
             terms["reconstruction/camera"] = loss.camera.total
             terms["reconstruction/depth"] = loss.depth.regression
+            if geometry.point_map is not None:
+                config = self.config.reconstruction
+                points = point_map_loss(
+                    geometry.point_map, geometry.point_conf, target, config.point_map
+                )
+                terms["reconstruction"] = loss.total + config.point_map_weight * points.total
+                terms["reconstruction/points"] = points.regression
         if weights.metric_depth:
             truth = batch.geometry
             terms["metric_depth"] = metric_depth_loss(

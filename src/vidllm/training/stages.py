@@ -28,7 +28,7 @@ _GIVEN_PARTS = {
     "encoder": ("vision_encoder.",),
     "geometry": (
         *("vision_encoder.", "cross_task_adapter.", "global_frame_attention.", "camera_head."),
-        *("dense_head.", "metric_depth_head."),
+        *("dense_head.", "point_head.", "metric_depth_head."),
     ),
 }
 """What must not learn where it is computed once and kept."""
