@@ -1,10 +1,15 @@
 """Writes ScanNet scenes of a room of boxes, with every file that ScanNet hands out, for tests.
 
+`write_scan` makes a scene, `export_room` turns one of Rooms into one, and `write_benchmarks` writes
+what Rooms asks about scenes as the files of the benchmarks on ScanNet.
+
 Truth is made in the axis-aligned frame and moved to the scan's by the inverse of an alignment drawn
 at random, so boxes and poses of the files are where nobody would guess.
 """
 
+import csv
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +19,7 @@ from fake_studio import CATEGORIES, FRAMES, FakeStudio, solid_of
 from scipy.spatial.transform import Rotation
 from sens_writer import write_sens
 
+from vidllm.rooms.archive import StoredScene
 from vidllm.rooms.generate import SceneSeeds
 from vidllm.rooms.storage import Settings
 
@@ -91,6 +97,107 @@ def write_scan(
     )
 
 
+class AskingStudio(FakeStudio):
+    """Its language has all that the benchmarks on ScanNet ask."""
+
+    def describe(self, scene, seeds: SceneSeeds):
+        language = super().describe(scene, seeds)
+        seen = [item for item in scene.objects if max(item.visible_pixels) > 20]
+        name = scene.scene_id
+        for index, row in enumerate(language["qa"]):
+            row["question_id"] = f"{name}-{index}"
+        for index, (row, item) in enumerate(zip(language["referring"], seen, strict=True)):
+            row |= {"object_name": item.category, "ann_id": str(index)}
+        ids = [item.instance_id for item in seen]
+        queries = (("the piano", [], "zt_wo_d"), ("one thing", ids[:1], "st_wo_d"))
+        language["multi_referring"] = [
+            {"scene_id": name, "ann_id": index, "description": text, "object_ids": own}
+            | {"eval_type": kind}
+            for index, (text, own, kind) in enumerate((*queries, ("two things", ids[:2], "mt")))
+        ]
+        question = {"scene_id": name, "question_id": seeds.world, "question": "What is behind me?"}
+        answers = {"question_id": seeds.world, "answers": [{"answer": "a wall"}], "scene_id": name}
+        language["situated_qa"] = [
+            {"question": question | {"situation": "I stand still."}, "annotation": answers}
+            | {"rooms": {"question_type": "what", "accepted": ["a wall"], "object_ids": []}}
+        ]
+        return language
+
+
+def export_room(
+    stored: StoredScene, folder: Path, scene_id: str, *, seed: int = 0, frames: int | None = None
+) -> FakeScan:
+    """Write a scene of Rooms as a scan; an object's mesh is the corners of its box.
+
+    Args:
+        stored: The scene; its building frame becomes the axis-aligned one.
+        folder: Made if needed.
+        scene_id: Of the scan.
+        seed: Of the axis alignment.
+        frames: So many, the first and the last included; all when left out.
+    """
+    rng = np.random.default_rng(seed)
+    alignment = random_alignment(rng, tilt=False)
+    last = stored.num_frames - 1
+    chosen = np.linspace(0, last, min(frames or last + 1, last + 1)).round().astype(int)
+    cameras = stored.path.camera_to_world[chosen]
+    colors = stored.images(chosen)
+    depths = np.rint(1000 * stored.depth(chosen)).astype(np.uint16)
+    matrices = np.tile(np.eye(4), (4, 1, 1))
+    matrices[[0, 2], :3, :3] = stored.path.intrinsics
+    sens = folder / scene_id / f"{scene_id}.sens"
+    sens.parent.mkdir(parents=True)
+    write_sens(sens, colors, depths, np.linalg.inv(alignment) @ cameras, matrices=matrices)
+    objects = stored.record["objects"]
+    boxes = np.array([item["box_in_building"] for item in objects])
+    signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    corners = boxes[:, None, :3] + signs * boxes[:, None, 3:] / 2
+    segments = np.arange(len(objects)).repeat(8)
+    groups = [(item["id"], item["category"], [place]) for place, item in enumerate(objects)]
+    _write_files(sens, corners.reshape(-1, 3), segments, groups, alignment)
+    return FakeScan(
+        sens=sens,
+        axis_alignment=alignment,
+        camera_to_aligned=cameras,
+        colors=colors,
+        depths=depths,
+        depth_intrinsics=stored.path.intrinsics,
+        boxes=boxes,
+        labels=tuple(item["category"] for item in objects),
+    )
+
+
+def write_benchmarks(scenes: Mapping[str, StoredScene], folder: Path) -> None:
+    """What Rooms asks about scenes, by their names as scans, under the benchmarks' file names."""
+    rows: dict[str, list[dict]] = {}
+    for scene_id, stored in scenes.items():
+        for kind in ("qa", "situated_qa", "referring", "multi_referring"):
+            text = json.dumps(stored.language(kind)).replace(stored.scene_id, scene_id)
+            rows.setdefault(kind, []).extend(json.loads(text))
+    situated = rows["situated_qa"]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in {
+        "ScanQA_v1.0_val.json": rows["qa"],
+        "v1_balanced_questions_test_scannetv2.json": {
+            "questions": [row["question"] for row in situated]
+        },
+        "v1_balanced_sqa_annotations_test_scannetv2.json": {
+            "annotations": [row["annotation"] for row in situated]
+        },
+        "ScanRefer_filtered_val.json": rows["referring"],
+        "multi3drefer_val.json": rows["multi_referring"],
+    }.items():
+        (folder / name).write_text(json.dumps(content))
+    with (folder / "nr3d.csv").open("w", newline="") as file:
+        names = ("stimulus_id", "utterance", "target_id", "mentions_target_class", "correct_guess")
+        writer = csv.writer(file)
+        writer.writerow(names)
+        for row in rows["referring"]:
+            target = row["object_id"]
+            stimulus = f"{row['scene_id']}-{row['object_name']}-2-{target}-99"
+            writer.writerow([stimulus, row["description"], target, "True", "True"])
+
+
 @cache
 def _filmed(seed: int):
     studio = FakeStudio(Settings(split="train", seed=seed))
@@ -121,21 +228,25 @@ def _write_annotations(sens, world, studio, alignment, rng) -> None:
     vertices = np.concatenate([part for part, _ in parts])
     segments = numbers.repeat(4, axis=1).ravel()
     order = rng.permutation(len(vertices))
-    inverse = np.linalg.inv(alignment)
-    scan = vertices[order] @ inverse[:3, :3].T + inverse[:3, 3]
-    stem, scene_id = sens.parent / sens.stem, sens.stem
-    write_ply(Path(f"{stem}_vh_clean_2.ply"), scan)
-    record = {"sceneId": scene_id, "segIndices": segments[order].tolist()}
-    Path(f"{stem}_vh_clean_2.0.010000.segs.json").write_text(json.dumps(record))
     groups = [
-        {
-            "id": place,
-            "objectId": place,
-            "segments": numbers[row].tolist(),
-            "label": world.instances[place].category,
-        }
+        (place, world.instances[place].category, numbers[row].tolist())
         for row, (_, place) in enumerate(parts)
         if place is not None
+    ]
+    _write_files(sens, vertices[order], segments[order], groups, alignment)
+
+
+def _write_files(sens, vertices, segments, objects, alignment) -> None:
+    """What lies beside the scan; vertices are axis-aligned, objects are (id, label, segments)."""
+    inverse = np.linalg.inv(alignment)
+    scan = vertices @ inverse[:3, :3].T + inverse[:3, 3]
+    stem, scene_id = sens.parent / sens.stem, sens.stem
+    write_ply(Path(f"{stem}_vh_clean_2.ply"), scan)
+    record = {"sceneId": scene_id, "segIndices": segments.tolist()}
+    Path(f"{stem}_vh_clean_2.0.010000.segs.json").write_text(json.dumps(record))
+    groups = [
+        {"id": number, "objectId": number, "segments": own, "label": label}
+        for number, label, own in objects
     ]
     record = {
         "sceneId": f"scannet.{scene_id}",

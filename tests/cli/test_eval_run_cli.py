@@ -3,12 +3,14 @@
 import json
 
 import pytest
+from fake_scannet import AskingStudio, export_room, write_benchmarks
 from fake_studio import FakeStudio
 from posed_frames import write_seven_scenes
 from small_model import make_model, make_tokenizer
 
 from vidllm.cli import main
 from vidllm.models.processor import VidLLMProcessor
+from vidllm.rooms.archive import Archive
 from vidllm.rooms.generate import generate
 from vidllm.rooms.storage import Settings
 
@@ -73,3 +75,58 @@ def test_sequences_are_run_and_put_on_one_page(arguments, tmp_path, capsys):
     assert "7-Scenes" in (tmp_path / "page" / "report.html").read_text()
     assert main([*command, "--questions", "3"]) == 2
     assert "--questions is for rooms" in capsys.readouterr().err
+
+
+@pytest.fixture
+def scannet(tmp_path, monkeypatch):
+    """A room exported as a ScanNet scan, prepared by the command, and what is asked about it."""
+    monkeypatch.setattr("shutil.which", lambda name: None)  # METEOR takes half a minute
+    generate(tmp_path / "rooms", Settings(images="jpg"), scenes=1, open_studio=AskingStudio)
+    [name] = Archive(tmp_path / "rooms").scene_ids
+    stored = Archive(tmp_path / "rooms").scene(name)
+    export_room(stored, tmp_path / "scans", "scene0000_00")
+    write_benchmarks({"scene0000_00": stored}, tmp_path / "asked")
+    prepared = str(tmp_path / "prepared")
+    scans = ["--sens", str(tmp_path / "scans"), "--out", prepared, "--stride", "1"]
+    assert main(["data", "scannet", *scans]) == 0
+    return ["--data", prepared, "--references", str(tmp_path / "asked")]
+
+
+def test_scannet_scenes_are_asked_and_scored(arguments, scannet, tmp_path, capsys):
+    capsys.readouterr()
+    runs = []
+    for benchmark in ("scanqa", "scan2cap", "scanrefer", "multi3drefer"):
+        boxes = ["--proposals", "truth"] if benchmark != "scanqa" else []
+        out = str(tmp_path / benchmark)
+        command = ["eval", "run", benchmark, *scannet, *arguments[-2:], *boxes, "--out", out]
+        assert main([*command, "--json"]) == 0
+        record = json.loads(capsys.readouterr().out)
+        assert set(record["scores"]) == ({"raw", "proposal-refined"} if boxes else {"raw"})
+        scenes = ["--scenes", scannet[1]] if "refer" in benchmark else []
+        file = f"{out}/predictions.jsonl"
+        assert main(["eval", "score", benchmark, file, *scannet[2:], *scenes, "--json"]) == 0
+        scored = json.loads(capsys.readouterr().out)
+        assert scored["metrics"] == record["scores"]["raw"]["metrics"]
+        runs.append(out)
+    assert main(["eval", "report", *runs, "--out", str(tmp_path / "page")]) == 0
+    text = (tmp_path / "page" / "report.md").read_text()
+    assert "| Vid-LLM (published) |" in text
+    assert "raw | proposal-refined" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["scanqa"], "--references is missing"),
+        (["scanqa", "--references", "nowhere.json"], "cannot read nowhere.json"),
+        (["scannet", "--references", "x"], "--references is for benchmarks on ScanNet"),
+        (["vsibench", "--references", "x", "--proposals", "truth"], "--proposals is for"),
+        (["rooms", "--proposals", "clusters"], "--proposals of rooms is none or truth"),
+        (["scanrefer", "--references", "x", "--captions", "2"], "--captions is for rooms"),
+    ],
+)
+def test_options_of_other_benchmarks_are_refused(command, message, tmp_path, capsys):
+    assert main(["eval", "run", *command, "--data", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

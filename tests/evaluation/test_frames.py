@@ -7,6 +7,7 @@ from random_cameras import extrinsics_of, moved, random_path, random_rigid
 from scipy.spatial.transform import Rotation
 
 from vidllm.evaluation.frames import (
+    boxes_from_benchmark,
     boxes_to_benchmark,
     check_rigid,
     points_to_benchmark,
@@ -92,6 +93,8 @@ def test_boxes_come_back_with_true_geometry(source, method):
         assert (alignment.method, alignment.scale) == (method, pytest.approx(1))
         back = boxes_to_benchmark(in_room, room_from_world, alignment)
         np.testing.assert_allclose(back, boxes, atol=1e-6)
+        there = boxes_from_benchmark(boxes, room_from_world, alignment)
+        np.testing.assert_allclose(there, in_room, atol=1e-6)
 
 
 def test_scannet_applies_the_alignment_after_the_pose():

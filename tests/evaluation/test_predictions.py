@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vidllm.evaluation import predictions as module
-from vidllm.evaluation.predictions import read_predictions
+from vidllm.evaluation.predictions import Expected, read_predictions
 from vidllm.types import UsageError
 
 FLAT = [{"question_id": "q1", "answer": "red"}, {"question_id": "q2", "answer": ""}]
@@ -60,9 +60,12 @@ def test_a_mapping_of_ids_to_answers(write):
         ('"text"', "a text"),
         ('["a", "b"]', "all 2 records are texts"),
         (FLAT + FLAT, r"2 ids come more than once \(q1, q2\)"),
-        ([FLAT[0], {"question_id": "q2", "answer": 3}], "1 of 2 records .* is a number"),
-        ([FLAT[0], {"question_id": "q2", "answer": None}], "q2 is a null"),
-        ([FLAT[0], {"question_id": "q2"}], "q2 has no answer"),
+        (
+            [FLAT[0], {"question_id": "q2", "answer": 3}],
+            "1 of 2 records .* answer is a number, not text",
+        ),
+        ([FLAT[0], {"question_id": "q2", "answer": None}], "q2: answer is a null"),
+        ([FLAT[0], {"question_id": "q2"}], "q2: it has no answer"),
         ([FLAT[0], {"answer": "a"}, 7], "2 of 3 records .* no id .* a number, not an object"),
         ([{"question_id": "a", "foo": 1}], "no known layout: .* keys question_id, foo"),
         ('[{"question_id": "a"', "neither JSON .* nor JSON lines"),
@@ -89,4 +92,4 @@ def test_files_that_cannot_be_read(tmp_path, write, monkeypatch):
 
 def test_numbers_are_answers_where_questions_ask_for_them(write):
     path = write([{"question_id": 1, "answer": 2.5}])
-    assert read_predictions(path, numbers=True).predictions[0].answer == "2.5"
+    assert read_predictions(path, Expected(numbers=True)).predictions[0].answer == "2.5"

@@ -67,6 +67,7 @@ class Oracle(Pipeline, Scene):
     def __init__(self, sample, processor):
         self.sample, self.processor = sample, processor
         self.seconds = {"sample": 0.0, "encode": 0.0}
+        self.pipeline, self._tensors = self, {"visual_tokens": torch.zeros(7, 3)}
         turn = np.array([[0, -1, 0, 1], [1, 0, 0, -2], [0, 0, 1, 0.5], [0, 0, 0, 1.0]])
         self.reconstruction = Reconstruction(
             images=(sample.images * 255).byte().permute(0, 2, 3, 1).numpy(),

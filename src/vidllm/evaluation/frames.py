@@ -161,6 +161,21 @@ def boxes_to_benchmark(
     return transform_boxes(torch.from_numpy(np.asarray(boxes, np.float64)), matrix).numpy()
 
 
+def boxes_from_benchmark(
+    boxes: Float[np.ndarray, "Q 6"],
+    room_from_world: Float[np.ndarray, "4 4"],
+    alignment: WorldAlignment,
+) -> Float[np.ndarray, "Q 6"]:
+    """The way back: boxes in the benchmark's frame as boxes in the room frame.
+
+    The inverse of `boxes_to_benchmark` where the frames are right angles apart; otherwise boxes
+    grow on both ways.
+    """
+    room = check_rigid(room_from_world, "room_from_world")
+    matrix = torch.from_numpy(room @ np.linalg.inv(alignment.benchmark_from_world))
+    return transform_boxes(torch.from_numpy(np.asarray(boxes, np.float64)), matrix).numpy()
+
+
 def points_to_benchmark(
     world_points: Float[np.ndarray, "*points 3"], alignment: WorldAlignment
 ) -> Float[np.ndarray, "*points 3"]:

@@ -1,4 +1,4 @@
-"""The worst of a run on Rooms, to be looked at: frames, what was asked, prediction and truth.
+"""The worst of a run, to be looked at: frames, what was asked, prediction and truth.
 
 Kinds and types of question take turns, the worst of each first, so that one that goes wrong all the
 time does not push out the others. What is right is never shown.
@@ -14,16 +14,16 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 
 from vidllm.evaluation.caption_scores import tokenize_references
+from vidllm.evaluation.gallery_views import Views, views_of
 from vidllm.evaluation.grounding import box_ious, score_multi3drefer
 from vidllm.evaluation.majority import Reference
 from vidllm.evaluation.ptb_tokenizer import tokenize
 from vidllm.evaluation.runner import Run
+from vidllm.evaluation.scoring import SCAN2CAP_IOU
 from vidllm.evaluation.text_metrics import cider_d
 from vidllm.geometry.boxes import box_corners
-from vidllm.rooms.archive import Archive
-from vidllm.rooms.dataset import Sample, SampleSettings, make_sample
 from vidllm.rooms.preview import contact_sheet
-from vidllm.types import UsageError, VidLLMError
+from vidllm.types import VidLLMError
 
 _FRAMES = 4
 """Shown of a scene."""
@@ -51,10 +51,10 @@ class Failure:
         record = self.record
         start = f"{record['scene_id']}, {record['kind']}, {record['type']}"
         if record["kind"] == "captions":
-            return (
-                f"{start}: of {record['id'].rpartition(':')[2]} (green) it said "
-                f'"{record["answer"]}"; right: "{record["accepted"][0]}"'
-            )
+            said = f'it said "{record["answer"]}"'
+            if record.get("iou", 1) < SCAN2CAP_IOU:
+                said = f"it has no box (best IoU {record['iou']:.2f}, red)"
+            return f'{start}: of the object in green {said}; right: "{record["accepted"][0]}"'
         if "answer" in record:
             return (
                 f'{start}: "{record["question"]}" It said "{record["answer"]}"; '
@@ -64,7 +64,7 @@ class Failure:
         found = "; ".join(map(_box_text, record["boxes"])) or "nothing"
         return (
             f'{start}: "{record["question"]}" Boxes (red): {found}; right (green): {true}; '
-            f"mark {self.mark:.2f}. Centre and size, metres, true room frame"
+            f"mark {self.mark:.2f}. Centre and size, metres"
         )
 
 
@@ -92,17 +92,13 @@ def draw_failures(run: Run, failures: Sequence[Failure], folder: Path) -> list[P
         UsageError: The data set is not where the run found it.
         VidLLMError: A scene is damaged; files cannot be written.
     """
-    archive = Archive(Path(run.about["data"]))
-    samples: dict[str, Sample] = {}
+    views: dict[str, Views] = {}
     files = []
     for index, failure in enumerate(failures):
         scene_id = failure.record["scene_id"]
-        if scene_id not in samples:
-            if scene_id not in archive.scene_ids:
-                raise UsageError(f"{run.about['data']} has no scene {scene_id} any more")
-            settings = SampleSettings(num_frames=run.about["num_frames"], short_side=None)
-            samples[scene_id] = make_sample(archive.scene(scene_id), settings)
-        sheet = _sheet(failure.record, samples[scene_id])
+        if scene_id not in views:
+            views[scene_id] = views_of(run.about, scene_id)
+        sheet = _sheet(failure.record, views[scene_id])
         file = folder / f"{index:02d}.jpg"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -155,68 +151,65 @@ def _centre_error(record: dict) -> float:
     return float(np.linalg.norm(difference))
 
 
-def _sheet(record: dict, sample: Sample) -> Image.Image:
+def _sheet(record: dict, views: Views) -> Image.Image:
     """Frames side by side, with boxes where the record has any."""
     boxes = [(box, _TRUE_COLOR) for box in record.get("true_boxes", ())]
-    if record["kind"] == "captions":
-        given = int(record["id"].rpartition(" ")[2])
-        boxes = [(sample.boxes_of([given])[0].tolist(), _TRUE_COLOR)]
-    shown = _frames_that_show(sample, [box for box, _ in boxes])
+    shown = _frames_that_show(views, [box for box, _ in boxes])
     boxes += [(box, _PREDICTED_COLOR) for box in record.get("boxes", ())]
     pictures = []
     for frame in shown:
-        pixels = (sample.images[frame] * 255).byte().permute(1, 2, 0).numpy()
-        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        picture = Image.fromarray(views.images[frame])
         draw = ImageDraw.Draw(picture)
         for box, color in boxes:
-            for line in _project(box, sample, frame):
+            for line in _project(box, views, frame):
                 draw.line(line, fill=color, width=2)
         pictures.append(np.asarray(picture))
-    titles = [f"{sample.timestamps[frame]:.1f} s" for frame in shown]
+    titles = [f"{views.timestamps[frame]:.1f} s" for frame in shown]
     return contact_sheet(pictures, titles=titles)
 
 
-def _frames_that_show(sample: Sample, boxes: Sequence[Sequence[float]]) -> list[int]:
-    """Those with the boxes' centres in view and nearest, in order of time; else evenly spread."""
-    count = len(sample.images)
+def _frames_that_show(views: Views, boxes: Sequence[Sequence[float]]) -> list[int]:
+    """Those with a box's centre in view, the nearest, in order of time; else evenly spread."""
+    count, height, width = views.images.shape[:3]
     spread = np.unique(np.linspace(0, count - 1, min(_FRAMES, count)).round().astype(int)).tolist()
     if not boxes:
         return spread
-    centres = torch.tensor(boxes)[:, :3].double().numpy()
+    centres = _rows(boxes)[:, :3]
     nearness = []
     for frame in range(count):
-        pixels, depth = _to_pixels(centres, sample, frame)
-        size = np.array([sample.images.shape[3], sample.images.shape[2]])
-        inside = (depth > _NEAR) & (pixels >= 0).all(axis=1) & (pixels < size).all(axis=1)
+        pixels, depth = _to_pixels(centres, views, frame)
+        inside = (
+            (depth > _NEAR) & (pixels >= 0).all(axis=1) & (pixels < (width, height)).all(axis=1)
+        )
         nearness.append(float((inside / np.maximum(depth, _NEAR)).sum()))
     if not any(nearness):
         return spread
     best = np.argsort(nearness, kind="stable")[::-1][:_FRAMES]
-    return sorted(best.tolist())
+    return sorted(frame for frame in best.tolist() if nearness[frame])
 
 
-def _project(box: Sequence[float], sample: Sample, frame: int) -> list[list[tuple[float, float]]]:
+def _project(box: Sequence[float], views: Views, frame: int) -> list[list[tuple[float, float]]]:
     """Lines of a box's edges, where they are in front of the camera."""
     corners = box_corners(torch.tensor(box, dtype=torch.float64)).numpy()
     lines = []
     for start, end in _EDGES:
         points = corners[start] + _STEPS * (corners[end] - corners[start])
-        pixels, depth = _to_pixels(points, sample, frame)
+        pixels, depth = _to_pixels(points, views, frame)
         seen = pixels[depth > _NEAR]
         lines.append([(float(u), float(v)) for u, v in seen])
     return lines
 
 
 def _to_pixels(
-    points: Float[np.ndarray, "N 3"], sample: Sample, frame: int
+    points: Float[np.ndarray, "N 3"], views: Views, frame: int
 ) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "N"]]:
-    """Of points in the true room frame; and their depth."""
-    world_from_room = np.linalg.inv(sample.room_from_world.double().numpy())
-    world = points @ world_from_room[:3, :3].T + world_from_room[:3, 3]
-    extrinsics = sample.extrinsics[frame].double().numpy()
-    camera = world @ extrinsics[:, :3].T + extrinsics[:, 3]
+    """Of points in the frame of the boxes; and their depth."""
+    if views.extrinsics is None or views.intrinsics is None:
+        raise ValueError("boxes of a video without cameras")
+    extrinsics = views.extrinsics[frame]
+    camera = points @ extrinsics[:, :3].T + extrinsics[:, 3]
     depth = camera[:, 2]
-    projected = camera @ sample.intrinsics[frame].double().numpy().T
+    projected = camera @ views.intrinsics[frame].T
     return projected[:, :2] / np.where(np.abs(depth) > 1e-6, depth, 1e-6)[:, None], depth
 
 

@@ -1,6 +1,7 @@
 """A report as Markdown beside its pictures, and as one HTML file that carries them."""
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -96,7 +97,7 @@ def _plain(text: str) -> str:
 
 def _html(block: Grid | Picture | Notes, folder: Path) -> str:
     if isinstance(block, Notes):
-        return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in block.lines) + "</ul>"
+        return "<ul>" + "".join(f"<li>{_with_code(line)}</li>" for line in block.lines) + "</ul>"
     if isinstance(block, Picture):
         file = folder / block.file
         data = base64.b64encode(file.read_bytes()).decode()
@@ -114,5 +115,11 @@ def _html(block: Grid | Picture | Notes, folder: Path) -> str:
     return f'<div class="grid"><table>{head}{"".join(rows)}</table></div>'
 
 
+def _with_code(text: str) -> str:
+    """What stands between back quotes, as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
 def _cells(cells: Sequence[str], tag: str) -> str:
-    return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
+    texts = (escape(cell).replace(" .. ", "&nbsp;..&nbsp;") for cell in cells)  # intervals
+    return "".join(f"<{tag}>{text}</{tag}>" for text in texts)

@@ -48,7 +48,8 @@ def plot_scores(tables: Sequence[Table], file: Path) -> Path | None:
         names = [f"{row.name} ({row.count:,})" for row in table.rows]
         axes.set_yticks(places, names, fontsize=8)
         axes.set(title=table.title, ylim=(len(names) - 0.4, -0.6))
-        axes.set_xlim(0, 103)
+        ends = [cell.high for row in table.rows for cell in row.cells.values() if cell]
+        axes.set_xlim(0, 1.03 * max(100, *ends))
         axes.grid(axis="x", alpha=0.3)
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return _save(figure, file)
@@ -77,8 +78,12 @@ def plot_calibration(scenes: Sequence[dict], file: Path) -> Path | None:
     parts = [curve["confidence"]["abs_rel_median"] for curve in curves]
     errors = np.array([[np.nan if v is None else v for v in row] for row in parts])
     share = (np.arange(CONFIDENCE_PARTS) + 0.5) * 100 / CONFIDENCE_PARTS
-    right.plot(share, _weighted(errors, np.ones(errors.shape), least=1), "o-", color=OURS)
-    right.set(title="Does confidence know? (median scale)", ylabel="AbsRel", ylim=(0, None))
+    means = _weighted(errors, np.ones(errors.shape), least=1)
+    right.plot(share, means, "o-", color=OURS)
+    highest = float(np.nanmax([*means, 0.01]))
+    right.set(
+        title="Does confidence know? (median scale)", ylabel="AbsRel", ylim=(0, 1.1 * highest)
+    )
     right.set(xlabel="percentile of confidence")
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -172,9 +177,12 @@ def _weighted(values: np.ndarray, weights: np.ndarray, least: float = _LEAST_PIX
 def _centre_errors(predictions: Sequence[dict]) -> np.ndarray:
     """Distance of the object and error of the best box's centre, [N, 2]."""
     pairs = [
-        (np.array(record["true_boxes"][0][:3]), np.array(record["boxes"][0][:3]))
+        (np.array(record["true_boxes"][0][:3]), np.array(record["boxes"][0][:3]), record)
         for record in predictions
         if record["kind"] == "referring" and record["boxes"]
     ]
-    rows = [(np.linalg.norm(true), np.linalg.norm(found - true)) for true, found in pairs]
+    rows = [
+        (record.get("distance", np.linalg.norm(true)), np.linalg.norm(found - true))
+        for true, found, record in pairs
+    ]
     return np.array(rows).reshape(-1, 2)

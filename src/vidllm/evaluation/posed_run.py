@@ -11,11 +11,13 @@ import numpy as np
 from jaxtyping import Float
 
 from vidllm.data.posed_rgbd import Layout, PosedSequence, read_sequences
+from vidllm.evaluation.asking import count_tokens, timed
 from vidllm.evaluation.curves import scene_curves
 from vidllm.evaluation.frames import seven_scenes_cameras, tum_cameras
 from vidllm.evaluation.geometry import TrueGeometry, score_geometry
 from vidllm.evaluation.runner import Progress, Run, RunRequest, SceneResult, describe, run_scenes
 from vidllm.inference.pipeline import Pipeline
+from vidllm.inference.scene import Scene
 from vidllm.models.processor import MAX_ASPECT, VidLLMProcessor
 from vidllm.rooms.augmentation import choose_frames
 from vidllm.types import UsageError, VidLLMError
@@ -72,20 +74,30 @@ def examine_sequence(
     seconds = {"read": perf_counter() - start}
     scene = pipeline(frames, seed=seed)
     seconds["encode"] = scene.seconds["sample"] + scene.seconds["encode"]
+    return finish(scene, truth, [], seconds)
+
+
+def finish(
+    scene: Scene, truth: TrueGeometry, predictions: list[dict], seconds: dict[str, float]
+) -> SceneResult:
+    """What came of a scene, once all is asked and only its geometry is left to compare.
+
+    Raises:
+        VidLLMError: The prediction has other pixels than the truth.
+    """
     if scene.reconstruction.depth.shape != truth.depth.shape:
         raise VidLLMError(
-            f"{sequence.name}: predicted depth is {list(scene.reconstruction.depth.shape)}, the "
-            f"truth {list(truth.depth.shape)}: the model cuts its frames in another way"
+            f"predicted depth is {list(scene.reconstruction.depth.shape)}, the truth "
+            f"{list(truth.depth.shape)}: the model cuts its frames in another way"
         )
-    start = perf_counter()
-    geometry, problems = score_geometry(scene.reconstruction, truth)
-    seconds["geometry"] = perf_counter() - start
+    with timed("geometry", scene, seconds):
+        geometry, problems = score_geometry(scene.reconstruction, truth)
     return SceneResult(
-        predictions=[],
+        predictions=predictions,
         geometry=geometry,
         problems=problems,
         seconds=seconds,
-        tokens={},
+        tokens=count_tokens(scene, predictions),
         curves=scene_curves(scene.reconstruction, truth),
     )
 
@@ -95,21 +107,49 @@ def true_geometry(
 ) -> TrueGeometry:
     """Depth and cameras of some frames at the model's pixels, in the benchmark's world."""
     raw = sequence.depth(positions)
-    blank = np.zeros((1, *raw.shape[1:], 3), np.uint8)
-    images, model_from_file = fit_to_patches(
-        blank,
+    return at_model_pixels(
+        raw,
+        _CAMERAS[sequence.layout](sequence.poses[positions]),
+        processor,
+        color_size=(raw.shape[1], raw.shape[2]),
+        intrinsics=sequence.intrinsics,
+    )
+
+
+def at_model_pixels(
+    raw: Float[np.ndarray, "S H W"],
+    cameras: Float[np.ndarray, "S 4 4"],
+    processor: VidLLMProcessor,
+    *,
+    color_size: tuple[int, int],
+    intrinsics: Float[np.ndarray, "3 3"],
+    depth_intrinsics: Float[np.ndarray, "3 3"] | None = None,
+) -> TrueGeometry:
+    """Depth and cameras of frames, at the pixels that the model makes of their colour images.
+
+    Args:
+        raw: Depth as the file has it, metres; 0 where unknown.
+        cameras: Camera-to-benchmark.
+        processor: Of the model.
+        color_size: Height and width of the colour images.
+        intrinsics: Of the colour images.
+        depth_intrinsics: Of ``raw``, where it has its own.
+    """
+    images, model_from_color = fit_to_patches(
+        np.zeros((1, *color_size, 3), np.uint8),
         short_side=processor.short_side,
         patch_size=processor.patch_size,
         intrinsics=np.eye(3)[None],
         max_long_side=MAX_ASPECT * processor.short_side,
     )
-    to_model = model_from_file[0].numpy()
-    cameras = _CAMERAS[sequence.layout](sequence.poses[positions])
-    intrinsics = to_model @ sequence.intrinsics
+    to_model = model_from_color[0].numpy()
+    of_model = to_model @ intrinsics
+    if depth_intrinsics is not None:
+        to_model = of_model @ np.linalg.inv(depth_intrinsics)
     return TrueGeometry(
         depth=nearest_pixels(raw, to_model, (images.shape[2], images.shape[3])),
         extrinsics=np.linalg.inv(cameras)[:, :3],
-        intrinsics=np.repeat(intrinsics[None], len(positions), axis=0),
+        intrinsics=np.repeat(of_model[None], len(raw), axis=0),
     )
 
 

@@ -6,6 +6,7 @@ type, an id that comes twice and a file without predictions are refused with cou
 """
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,25 @@ LAYOUTS = (
     Layout(name="vidllm (answer)", answer_key="answer"),
 )
 """In the order of preference: records may hold references under a later one's key."""
+BOX_LAYOUT = Layout(name="vidllm (boxes)", answer_key="boxes")
+"""Of grounding: lists of centre and full size, six numbers, the best first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What a benchmark's predictions look like."""
+
+    numbers: bool = False
+    """JSON numbers are answers too, as numeric questions invite."""
+    repeats: bool = False
+    """An id may come more than once (proposals for an object)."""
+    boxes: bool = False
+    """Answers are boxes, not text."""
+    id_parts: tuple[str, ...] = ("scene_id", "object_id")
+    """What makes up the id of a record that has none of `ID_KEYS`."""
+
+
+TEXT = Expected()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +69,7 @@ class Prediction:
 
     id: str
     candidates: tuple[str, ...]
-    """The answer, and further ones by rank where the file has them."""
+    """The answer, and further ones by rank where the file has them; none where boxes answer."""
     record: dict = field(repr=False)
     """All that the file says of it."""
 
@@ -67,26 +87,39 @@ class PredictionFile:
     predictions: list[Prediction]
 
 
-def read_predictions(path: Path, *, numbers: bool = False, repeats: bool = False) -> PredictionFile:
+def read_predictions(path: Path, expected: Expected = TEXT) -> PredictionFile:
     """Reads predictions in any known layout.
-
-    Args:
-        path: of the file.
-        numbers: take JSON numbers for answers, as numeric questions invite.
-        repeats: let an id come more than once (proposals for an object).
 
     Raises:
         UsageError: Where the file cannot be read as predictions; says why, how often, and where.
     """
-    records = read_records(path)
-    layout = _detect(records, path)
+    return to_predictions(read_records(path), path, expected)
+
+
+def to_predictions(records: list, path: Path, expected: Expected) -> PredictionFile:
+    """Records as predictions.
+
+    Args:
+        records: As JSON has them.
+        path: Where they are from, for messages.
+        expected: Of the benchmark.
+
+    Raises:
+        UsageError: See `read_predictions`.
+    """
+    layout = _detect(records, path, expected)
     predictions = []
     wrong: list[str] = []
     for number, record in enumerate(records, start=1):
-        identity = find_id(record) if isinstance(record, dict) else None
-        candidates = _answers(record, layout, numbers) if isinstance(record, dict) else None
-        if identity is None or candidates is None:
-            wrong.append(f"record {number}: {_what_is_wrong(record, identity, layout)}")
+        identity = find_id(record, expected.id_parts) if isinstance(record, dict) else None
+        candidates, reason = _read_answer(record, layout, expected)
+        if not isinstance(record, dict):
+            wrong.append(f"record {number}: {reason}")
+        elif identity is None:
+            places = f"{', '.join(ID_KEYS)}, or {' with '.join(expected.id_parts)}"
+            wrong.append(f"record {number}: no id (one of {places})")
+        elif reason:
+            wrong.append(f"record {number}: id {identity}: {reason}")
         else:
             predictions.append(Prediction(id=identity, candidates=candidates, record=record))
     if wrong:
@@ -95,7 +128,7 @@ def read_predictions(path: Path, *, numbers: bool = False, repeats: bool = False
             f"{layout.name}: {_examples(wrong)}"
         )
     repeated = [name for name, count in _count(predictions).items() if count > 1]
-    if repeated and not repeats:
+    if repeated and not expected.repeats:
         raise UsageError(
             f"{path}: {len(repeated):,} ids come more than once ({_examples(repeated)}): "
             "keep one answer for each question"
@@ -127,16 +160,21 @@ def read_records(path: Path, what: str = "predictions") -> list:
     return content
 
 
-def find_id(record: dict) -> str | None:
-    """The id of a record, as text; looks into what lmms-eval wraps around it."""
+def find_id(record: dict, parts: Sequence[str] = ()) -> str | None:
+    """The id of a record, as text; looks into what lmms-eval wraps around it.
+
+    Args:
+        record: Of predictions or references.
+        parts: Keys whose values, joined by ``|``, are the id where there is no other.
+    """
     inner = [value for value in record.values() if isinstance(value, dict)]
     for candidate in (*((record,) if "doc_id" not in record else ()), *inner, record):
         for key in ID_KEYS:
             value = candidate.get(key)
             if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
                 return str(value)
-    if "scene_id" in record and "object_id" in record:
-        return f"{record['scene_id']}|{record['object_id']}"
+    if parts and all(part in record for part in parts):
+        return "|".join(str(record[part]) for part in parts)
     return None
 
 
@@ -193,40 +231,46 @@ def _records_of(content: dict) -> list:
     for key in ("predictions", "results", "logs", "samples", "annotations", "questions"):
         if isinstance(content.get(key), list):
             return content[key]
-    if any(key in content for key in ID_KEYS):
+    if any(key in content for key in (*ID_KEYS, "scene_id")):
         return [content]
     return [{"question_id": key, "answer": value} for key, value in content.items()]
 
 
-def _detect(records: list, path: Path) -> Layout:
+def _detect(records: list, path: Path, expected: Expected) -> Layout:
     first = next((record for record in records if isinstance(record, dict)), None)
     if first is None:
         raise UsageError(
             f"{path}: all {len(records):,} records are {_kind(records[0])}s: expected objects with "
             "an id and an answer"
         )
-    for layout in LAYOUTS:
+    layouts = (BOX_LAYOUT,) if expected.boxes else LAYOUTS
+    for layout in layouts:
         if layout.answer_key in first:
             return layout
-    keys = ", ".join(layout.answer_key for layout in LAYOUTS)
+    keys = ", ".join(layout.answer_key for layout in layouts)
     raise UsageError(
         f"{path}: no known layout: the first of {len(records):,} records has the keys "
         f"{', '.join(map(str, first)) or '(none)'}; an answer is expected under one of {keys}"
     )
 
 
-def _answers(record: dict, layout: Layout, numbers: bool) -> tuple[str, ...] | None:
-    value = record.get(layout.answer_key)
-    if layout.answer_key == "resps" and isinstance(value, list) and value:
+def _read_answer(record: object, layout: Layout, expected: Expected) -> tuple[tuple[str, ...], str]:
+    """The answers of a record, and what is wrong with it, if anything."""
+    if not isinstance(record, dict):
+        return (), f"a {_kind(record)}, not an object"
+    key = layout.answer_key
+    if key not in record:
+        return (), f"it has no {key}"
+    value = record[key]
+    if expected.boxes:
+        return (), _what_is_wrong_with_boxes(value)
+    if key == "resps" and isinstance(value, list) and value:
         value = value[0]
-    if layout.answer_key in ("answer_top10", "filtered_resps", "resps") and isinstance(value, list):
-        values = value
-    else:
-        values = [value]
-    answers = [_answer(item, numbers) for item in values]
+    ranked = key in ("answer_top10", "filtered_resps", "resps") and isinstance(value, list)
+    answers = [_answer(item, expected.numbers) for item in (value if ranked else [value])]
     if not answers or any(answer is None for answer in answers):
-        return None
-    return tuple(answer for answer in answers if answer is not None)
+        return (), f"{key} is a {_kind(record[key])}, not text"
+    return tuple(answer for answer in answers if answer is not None), ""
 
 
 def _answer(value: object, numbers: bool) -> str | None:
@@ -237,15 +281,18 @@ def _answer(value: object, numbers: bool) -> str | None:
     return None
 
 
-def _what_is_wrong(record: object, identity: str | None, layout: Layout) -> str:
-    if not isinstance(record, dict):
-        return f"a {_kind(record)}, not an object"
-    if identity is None:
-        return f"no id (one of {', '.join(ID_KEYS)})"
-    if layout.answer_key not in record:
-        return f"id {identity} has no {layout.answer_key}"
-    value = record[layout.answer_key]
-    return f"{layout.answer_key} of id {identity} is a {_kind(value)}, not text"
+def _what_is_wrong_with_boxes(value: object) -> str:
+    """Empty where it is a list of boxes."""
+    if not isinstance(value, list):
+        return f"boxes is a {_kind(value)}, not a list of boxes"
+    for place, box in enumerate(value):
+        if not isinstance(box, list) or len(box) != 6 or any(_kind(v) != "number" for v in box):
+            return f"box {place} is not six numbers (centre and size)"
+        if not all(abs(number) <= sys.float_info.max for number in box):  # NaN is not
+            return f"box {place} is not finite"
+        if min(box[3:]) < 0:
+            return f"box {place} has a negative size"
+    return ""
 
 
 def _kind(value: object) -> str:

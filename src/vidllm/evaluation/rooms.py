@@ -13,7 +13,6 @@ What is unusual:
 
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -22,12 +21,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vidllm.evaluation.asking import CAPTION, ask, box_rows, choose_proposals, count_tokens, timed
 from vidllm.evaluation.curves import scene_curves
-from vidllm.evaluation.frames import boxes_to_benchmark, rooms_cameras, world_alignment
+from vidllm.evaluation.frames import (
+    boxes_from_benchmark,
+    boxes_to_benchmark,
+    rooms_cameras,
+    world_alignment,
+)
 from vidllm.evaluation.geometry import TrueGeometry, score_geometry
 from vidllm.evaluation.runner import Progress, Run, RunRequest, SceneResult, describe, run_scenes
-from vidllm.geometry.boxes import transform_boxes
-from vidllm.inference.generation import GenerationConfig
 from vidllm.inference.pipeline import Pipeline
 from vidllm.inference.scene import Scene
 from vidllm.models.processor import VidLLMProcessor
@@ -39,11 +42,7 @@ from vidllm.types import Box3D, Frames, UsageError, VidLLMError
 QUESTION_KINDS: tuple[Kind, ...] = ("qa", "situated_qa", "vsi")
 REFERENCE_KINDS: tuple[Kind, ...] = ("referring", "multi_referring")
 
-_ANSWER = GenerationConfig(max_new_tokens=12)
-_CAPTION = GenerationConfig(max_new_tokens=48)
-_QUESTIONS_AT_ONCE = 16
-_LEAST_SHARE = 0.25
-"""Of the best proposal's score, what another must have to be chosen as well; as for raw boxes."""
+_ANSWER_TOKENS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,23 +140,23 @@ def examine(
     room = _Room(scene, sample)
     rng = np.random.default_rng([settings.seed, zlib.crc32(stored.scene_id.encode())])
     predictions = []
-    with _timed("questions", scene, seconds):
+    with timed("questions", scene, seconds):
         predictions += _answer(scene, choose(asked, QUESTION_KINDS, settings.questions, rng))
-    with _timed("expressions", scene, seconds):
+    with timed("expressions", scene, seconds):
         for item in choose(asked, REFERENCE_KINDS, settings.expressions, rng):
             predictions.append(room.point(item, proposals=settings.proposals))
-    with _timed("captions", scene, seconds):
+    with timed("captions", scene, seconds):
         predictions += room.describe(asked, settings.captions, rng)
     seconds["prefix"] = scene.seconds.get("prefix", 0.0)
     truth = true_geometry(sample)
-    with _timed("geometry", scene, seconds):
+    with timed("geometry", scene, seconds):
         geometry, problems = score_geometry(scene.reconstruction, truth)
     return SceneResult(
         predictions=[{"scene_id": stored.scene_id} | record for record in predictions],
         geometry=geometry,
         problems=problems,
         seconds=seconds,
-        tokens=_tokens(pipeline.processor, predictions),
+        tokens=count_tokens(scene, predictions),
         curves=scene_curves(scene.reconstruction, truth),
     )
 
@@ -170,17 +169,6 @@ def true_geometry(sample: Sample) -> TrueGeometry:
         intrinsics=sample.intrinsics.numpy(),
         room_from_world=sample.room_from_world.numpy(),
     )
-
-
-def _tokens(processor: VidLLMProcessor, predictions: Sequence[dict]) -> dict[str, int]:
-    """Of all questions (without the prefix that they share) and of all answers of a scene."""
-    texts = {
-        "questions": [record["question"] for record in predictions if record["question"]],
-        "answers": [record["answer"] for record in predictions if "answer" in record],
-    }
-    return {
-        name: sum(len(processor.tokenizer(t).input_ids) for t in own) for name, own in texts.items()
-    }
 
 
 def frames_of(sample: Sample) -> Frames:
@@ -227,14 +215,10 @@ def _record(item: Asked) -> dict:
 
 
 def _answer(scene: Scene, items: Sequence[Asked]) -> Iterator[dict]:
-    """Questions in batches of like length."""
-    items = sorted(items, key=lambda item: len(item.turn.question))
-    for start in range(0, len(items), _QUESTIONS_AT_ONCE):
-        batch = items[start : start + _QUESTIONS_AT_ONCE]
-        answers = scene.ask([item.turn.question for item in batch], config=_ANSWER)
-        for item, answer in zip(batch, answers, strict=True):
-            accepted = [item.turn.answer, *item.turn.accepted]
-            yield _record(item) | {"accepted": accepted, "answer": answer.text}
+    texts = ask(scene, [item.turn.question for item in items], max_new_tokens=_ANSWER_TOKENS)
+    for item, text in zip(items, texts, strict=True):
+        accepted = [item.turn.answer, *item.turn.accepted]
+        yield _record(item) | {"accepted": accepted, "answer": text}
 
 
 class _Room:
@@ -257,8 +241,9 @@ class _Room:
             "scores": [round(box.score, 4) for box in found],
         }
         if proposals:
-            chosen = self._choose(text)
-            record["chosen_boxes"] = _rounded(self.sample.boxes_of([int(b.label) for b in chosen]))
+            names = [int(name) for name in self.sample.box_ids]
+            chosen = choose_proposals(self.scene, text, self._from_truth(self.sample.boxes), names)
+            record["chosen_boxes"] = _rounded(self.sample.boxes_of(chosen))
         return record
 
     def describe(
@@ -272,8 +257,9 @@ class _Room:
         objects = list(texts)
         for index in rng.permutation(len(objects))[:count]:
             given = objects[index]
-            [box] = self._from_truth(self.sample.boxes_of([given]))
-            answer = self.scene.describe(box=tuple(box.tolist()), config=_CAPTION)
+            true = self.sample.boxes_of([given])
+            [box] = self._from_truth(true)
+            answer = self.scene.describe(box=tuple(box.tolist()), config=CAPTION)
             yield {
                 "id": f"{self.sample.scene_id}:captions:object {given}",
                 "kind": "captions",
@@ -281,43 +267,16 @@ class _Room:
                 "question": "",
                 "accepted": texts[given],
                 "answer": answer.text,
+                "true_boxes": _rounded(true),
             }
 
-    def _choose(self, text: str) -> list[Box3D]:
-        """Proposals that the text refers to, best first; none where nothing is likelier."""
-        moved = self._from_truth(self.sample.boxes).tolist()
-        proposals = [
-            Box3D(center=tuple(box[:3]), size=tuple(box[3:]), label=str(int(name)))
-            for box, name in zip(moved, self.sample.box_ids, strict=True)
-        ]
-        if not proposals:
-            return []
-        ranked = self.scene.ground(text, proposals=proposals, max_boxes=len(proposals))
-        nothing = 1 - sum(box.score for box in ranked)
-        if ranked[0].score <= nothing:
-            return []
-        return [box for box in ranked if box.score >= _LEAST_SHARE * ranked[0].score]
-
     def _to_truth(self, boxes: Sequence[Box3D]) -> Float[np.ndarray, "Q 6"]:
-        rows = np.array([[*box.center, *box.size] for box in boxes]).reshape(-1, 6)
-        return boxes_to_benchmark(rows, self.predicted_room, self.alignment)
+        return boxes_to_benchmark(box_rows(boxes), self.predicted_room, self.alignment)
 
-    def _from_truth(self, boxes: Float[Tensor, "Q 6"]) -> Float[Tensor, "Q 6"]:
-        world_from_truth = np.linalg.inv(self.alignment.benchmark_from_world)
-        return transform_boxes(
-            boxes.double(), torch.from_numpy(self.predicted_room @ world_from_truth)
-        )
+    def _from_truth(self, boxes: Float[Tensor, "Q 6"]) -> Float[np.ndarray, "Q 6"]:
+        return boxes_from_benchmark(boxes.numpy(), self.predicted_room, self.alignment)
 
 
 def _rounded(boxes: Float[Tensor, "Q 6"] | Float[np.ndarray, "Q 6"]) -> list[list[float]]:
     """To a tenth of a millimetre."""
     return [[round(float(value), 4) for value in box] for box in boxes]
-
-
-@contextmanager
-def _timed(part: str, scene: Scene, seconds: dict[str, float]):
-    """Seconds of a part, without the prefix that its first question builds."""
-    start, prefix = perf_counter(), scene.seconds.get("prefix", 0.0)
-    yield
-    built = scene.seconds.get("prefix", 0.0) - prefix
-    seconds[part] = perf_counter() - start - built

@@ -18,13 +18,29 @@ from vidllm.types import VidLLMError
 
 JSON_FILE, MARKDOWN_FILE = "report.json", "report.md"
 MODEL = "model"
-TITLES = {"rooms": "Rooms", "seven-scenes": "7-Scenes", "tum": "TUM RGB-D"}
+TITLES = {
+    "rooms": "Rooms",
+    "seven-scenes": "7-Scenes",
+    "tum": "TUM RGB-D",
+    "scannet": "ScanNet",
+    "scanqa": "ScanQA",
+    "sqa3d": "SQA3D",
+    "scan2cap": "Scan2Cap",
+    "scanrefer": "ScanRefer",
+    "multi3drefer": "Multi3DRefer",
+    "nr3d": "Nr3D",
+    "sr3d": "Sr3D",
+    "vsibench": "VSI-Bench",
+}
 """Of benchmarks that a model is put to."""
 _REMARKS = {
     "rooms": "only questions that the frames shown can answer",
     "seven-scenes": "frames evenly spread; depth not registered to colour, focal length 585",
     "tum": "frames evenly spread; default intrinsics, as the benchmark advises",
+    "vsibench": "frames evenly spread over each video",
 }
+_REMARK = "frames evenly spread over those prepared"
+"""Of ScanNet's benchmarks."""
 _NOTES = [
     "means over scenes; depth errors are means over a scene's frames first",
     "RPE: between frames that follow each other among those sampled",
@@ -77,7 +93,7 @@ class Report:
             f"{about['dtype']}, weights {about['weights']}; trained on: "
             f"{about['trained'] or 'nothing'}.",
             f"Data: {about['data']}, {about['scenes']} scenes ({about['failed']} failed), "
-            f"{_REMARKS[about['benchmark']]}. {intervals}",
+            f"{_REMARKS.get(about['benchmark'], _REMARK)}. {intervals}",
             "",
             *(table.to_markdown() for table in self.tables.values()),
             "## Seconds a scene",
@@ -100,7 +116,8 @@ def assemble(run: Run, request: ReportRequest, tables: dict[str, Table]) -> Repo
     figures = [
         key for key in GEOMETRY if run.about["benchmark"] == "rooms" or key not in ROOM_FRAME
     ]
-    tables = tables | {"geometry": _geometry(run, resampler, figures)}
+    if any(scene["geometry"] for scene in run.scenes):
+        tables = tables | {"geometry": _geometry(run, resampler, figures)}
     warning = ""
     if not run.about["trained"]:
         warning = "not trained: adapter and heads are random; figures only show that all runs"

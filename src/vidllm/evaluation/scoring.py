@@ -6,19 +6,36 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from vidllm.evaluation.box_scores import score_boxes
 from vidllm.evaluation.caption_scores import caption_metrics, tokenize_references
 from vidllm.evaluation.intervals import Estimate, mean_estimate, resampling_weights
 from vidllm.evaluation.meteor import what_meteor_needs
-from vidllm.evaluation.predictions import Prediction, PredictionFile, read_predictions
+from vidllm.evaluation.predictions import Expected, Prediction, PredictionFile, read_predictions
 from vidllm.evaluation.protocols import PROTOCOLS, Protocol, ProtocolName, Tokenizer
 from vidllm.evaluation.ptb_tokenizer import tokenize
 from vidllm.evaluation.published import matching_figures
-from vidllm.evaluation.references import SQA3D_TYPES, Benchmark, Question, read_questions
+from vidllm.evaluation.references import (
+    GROUNDING,
+    SQA3D_TYPES,
+    Benchmark,
+    Question,
+    read_questions,
+)
 from vidllm.evaluation.vsibench import score_vsibench
 from vidllm.types import UsageError
 
 SCAN2CAP_IOU = 0.5
 """Of a proposal with the object that it describes; below it, the caption does not count."""
+_ONE_PROTOCOL: tuple[Benchmark, ...] = ("scan2cap", "vsibench", *GROUNDING)
+_OBJECT = ("scene_id", "object_id")
+_EXPECTED: dict[Benchmark, Expected] = {
+    "vsibench": Expected(numbers=True),
+    "scan2cap": Expected(repeats=True),
+    "scanrefer": Expected(boxes=True, id_parts=(*_OBJECT, "ann_id")),
+    "multi3drefer": Expected(boxes=True, id_parts=("scene_id", "ann_id")),
+    "nr3d": Expected(boxes=True),
+    "sr3d": Expected(boxes=True),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +48,22 @@ class Request:
     protocol: ProtocolName = "official"
     only_answered: bool = False
     """Leave questions without an answer out instead of counting them as wrong."""
+    scenes: Path | None = None
+    """Prepared ScanNet scenes, whose boxes are the truth of grounding."""
+
+    def __post_init__(self) -> None:
+        if self.benchmark in _ONE_PROTOCOL and self.protocol != "official":
+            raise UsageError(f"{self.benchmark} has one protocol, official; got {self.protocol}")
+        if (self.scenes is None) == (self.benchmark in GROUNDING):
+            raise UsageError(
+                "scenes are for grounding: give the folder that `vidllm data scannet` wrote for "
+                f"{', '.join(GROUNDING)}, and none for others; got {self.benchmark}"
+            )
+
+    @property
+    def expected(self) -> Expected:
+        """What its predictions look like."""
+        return _EXPECTED.get(self.benchmark, Expected())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,25 +138,24 @@ def score(request: Request) -> Score:
     """Scores a file.
 
     Raises:
-        UsageError: Where a file cannot be used, or the protocol is none of the benchmark's.
+        UsageError: Where a file cannot be used.
     """
-    if request.benchmark in ("scan2cap", "vsibench") and request.protocol != "official":
-        raise UsageError(f"{request.benchmark} has one protocol, official; got {request.protocol}")
     questions = read_questions(request.benchmark, request.references)
-    file = read_predictions(
-        request.predictions,
-        numbers=request.benchmark == "vsibench",
-        repeats=request.benchmark == "scan2cap",
+    return score_predictions(
+        request, questions, read_predictions(request.predictions, request.expected)
     )
+
+
+def score_predictions(request: Request, questions: list[Question], file: PredictionFile) -> Score:
+    """Scores predictions for some questions of a benchmark.
+
+    Raises:
+        UsageError: None of the ids is known, or the true boxes are not there.
+    """
     if request.benchmark == "scan2cap":
         file = _best_proposals(file)
     pairs = _pair(request, questions, file)
-    if request.benchmark == "vsibench":
-        result = _score_vsibench(request, pairs)
-    elif request.benchmark == "scan2cap":
-        result = _score_captions(request, pairs)
-    else:
-        result = _score_answers(request, pairs)
+    result = _SCORERS.get(request.benchmark, _score_answers)(request, pairs)
     notes = list(result.notes)
     if any(estimate is None for estimate in result.metrics.values()):
         notes.append(f"METEOR: not computed ({what_meteor_needs()})")
@@ -314,3 +346,24 @@ def _score_vsibench(request: Request, pairs: Pairs) -> Score:
         published=result.published,
         notes=[*pairs.notes, *result.notes],
     )
+
+
+def _score_grounding(request: Request, pairs: Pairs) -> Score:
+    """Boxes against those of the prepared scenes."""
+    assert request.scenes is not None  # grounding has them: see `Request`
+    found = [None if answer is None else answer.record["boxes"] for answer in pairs.answers]
+    result = score_boxes(request.benchmark, pairs.questions, found, request.scenes)
+    groups = {
+        kind: Group(items=result.items[kind], metrics=metrics)
+        for kind, metrics in result.types.items()
+    }
+    score = _untokenized(request, pairs, dict(result.metrics))
+    return replace(score, types=groups, notes=[*pairs.notes, *result.notes])
+
+
+_SCORERS = {
+    "scan2cap": _score_captions,
+    "vsibench": _score_vsibench,
+    **dict.fromkeys(GROUNDING, _score_grounding),
+}
+"""ScanQA and SQA3D have `_score_answers`."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidllm.evaluation.gallery import draw_failures, worst
+from vidllm.evaluation.grounding import COLUMNS
 from vidllm.evaluation.pages import Grid, Notes, Picture, Section, to_html, to_markdown
 from vidllm.evaluation.plots import (
     plot_by_distance,
@@ -26,7 +27,7 @@ from vidllm.types import UsageError, VidLLMError
 HTML_FILE = "report.html"
 TITLE = "Evaluation"
 _PICTURES = "pictures"
-_SCORES = ("exact_match", "vsi", "referring", "multi_referring", "captions")
+_OF_ROOMS = ("exact_match", "vsi", "referring", "multi_referring")
 _MARK = "(published)"
 
 
@@ -54,7 +55,7 @@ def summarise(sources: Sequence[Path], out: Path, *, failures: int = 12) -> tupl
     Args:
         sources: Folders of runs, JSON files of scores, or folders of such files.
         out: Made if needed.
-        failures: At most so many of the worst answers of each run on Rooms.
+        failures: At most so many of the worst answers of each run.
 
     Returns:
         What ``report.json`` holds, and the HTML file.
@@ -69,7 +70,7 @@ def summarise(sources: Sequence[Path], out: Path, *, failures: int = 12) -> tupl
     if (out / RUN_FILE).exists():
         raise UsageError(f"{out} is the folder of a run: choose another --out")
     runs, scores = _read(sources)
-    sections = [*_overview(runs), *_scores(scores)]
+    sections = [*_overview(runs), *_scores([*_of_runs(runs), *scores])]
     if runs:
         sections += [*_side_by_side(runs), *(s for run in runs for s in _tables(run))]
         sections += [s for run in runs for s in _plots(run, out)]
@@ -144,6 +145,19 @@ def _overview(runs: Sequence[RunSource]) -> list[Section]:
     lines = [f"{run.label}: `{run.report['command']}`; {run.report['hardware']}" for run in runs]
     lines += [f"{r.label}: {r.report['warning']}" for r in runs if r.report["warning"]]
     return [Section(title="Runs", blocks=[Grid(head=head, rows=rows), Notes(lines=lines)])]
+
+
+def _of_runs(runs: Sequence[RunSource]) -> list[ScoreSource]:
+    """What runs on public benchmarks were scored, as files of predictions are."""
+    sources = []
+    for run in runs:
+        told: set[str] = set()
+        for name, record in run.report.get("scores", {}).items():
+            label = run.label if name == COLUMNS[0] else f"{run.label} ({name})"
+            notes = [note for note in record["notes"] if note not in told]
+            sources.append(ScoreSource(label=label, record=record | {"notes": notes}))
+            told.update(notes)
+    return sources
 
 
 def _scores(scores: Sequence[ScoreSource]) -> list[Section]:
@@ -225,12 +239,11 @@ def _tables(run: RunSource) -> list[Section]:
 def _plots(run: RunSource, out: Path) -> list[Section]:
     folder = out / _PICTURES / run.label
     scenes, tables = run.run.scenes, run.tables
-    scored = [tables[name] for name in _SCORES if name in tables and name != "captions"]
+    names = (*_OF_ROOMS, run.report["benchmark"], "types")
+    scored = [tables[name] for name in names if name in tables]
     drawn = {
-        "Scores by question type; dots: best constant answer (answers), or chosen among true "
-        "boxes (grounding); bars at the ends: 95 % intervals": plot_scores(
-            scored, folder / "scores.png"
-        ),
+        "Scores, by question type where there are types; dots: best constant answer, or with "
+        "proposals; lines: 95 % intervals": plot_scores(scored, folder / "scores.png"),
         "Calibration of depth: left over all scenes, mean of their quartiles; right AbsRel of "
         "tenths of the pixels, least confident first": plot_calibration(
             scenes, folder / "calibration.png"
@@ -265,8 +278,10 @@ def _costs(runs: Sequence[RunSource]) -> Section:
         rows.append([run.label, str(run.report["num_frames"]), *cells])
     timed = [figure for figure in PUBLISHED if figure.metric == "seconds a scene"]
     head = ["", "frames", *(f"{part}, s" for part in parts)]
-    head += [f"tokens of {name}" for name in tokens] + [f"peak {name}, GiB" for name in peaks]
+    head += ["visual tokens" if name == "visual" else f"tokens of {name}" for name in tokens]
+    head += [f"peak {name}, GiB" for name in peaks]
     notes = ["seconds and tokens: means over scenes; prefix: the prompt up to the question"]
+    notes += ["visual tokens: the scene as the language model sees it"]
     notes += ["peak process: resident memory since the process began, the model included"]
     notes += [f"published: {f.system} {f.printed} s a scene ({f.source})" for f in timed]
     blocks = [Grid(head=head, rows=rows), Notes(lines=notes)]
@@ -295,7 +310,7 @@ def _published() -> Section:
     """For orientation beside runs on other data."""
     rows = [[f"{f.system} {_MARK}", f.benchmark, f.metric, f.printed, f.source] for f in PUBLISHED]
     head = ("", "data", "metric", "figure", "source")
-    note = "other data than the runs above: for orientation, not for comparison"
+    note = "for orientation; they compare only with a whole benchmark, scored by the same protocol"
     blocks = [Grid(head=head, rows=rows, published=len(rows)), Notes(lines=[note])]
     return Section(title="Published figures", blocks=blocks)
 
