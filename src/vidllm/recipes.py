@@ -182,7 +182,7 @@ def tiny_gpu() -> TrainConfig:
     """
     first = tiny_cpu().stages[0]
     learns = dict(first.trained)
-    distill = replace(first, steps=600, scenes=16, num_frames=8, learning_rate=5e-4)
+    distill = replace(first, steps=600, scenes=24, num_frames=8, learning_rate=5e-4)
     reconstruct = replace(
         distill,
         name="reconstruct",
@@ -199,14 +199,12 @@ def tiny_gpu() -> TrainConfig:
         ),
         trained=learns | TINY_RECONSTRUCTION | SEMANTIC | {"language_model": 1.0},
         steps=1200,
-        num_frames=12,
-        learning_rate=5e-4,
-        lora=LoraConfig(rank=12, alpha=24.0),
+        lora=LoraConfig(),
         turns=TurnMix(qa=8, situated_qa=3, vsi=2, referring=3, multi_referring=1, captions=1),
         true_geometry=0.3,
     )
     return TrainConfig(
-        name="tiny_gpu", stages=(distill, reconstruct, joint), ema=0.998, checkpoint_minutes=3.0
+        name="tiny_gpu", stages=(distill, reconstruct, joint), ema=0.998, checkpoint_minutes=2.0
     )
 
 

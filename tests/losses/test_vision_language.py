@@ -67,6 +67,18 @@ class TestMatching:
         assert matching.positives.tolist() == [[[True, True, False, False], [False] * 3 + [True]]]
         assert match_queries(boxes, [target], ASSIGNED_ONLY).positives.sum() == 2
 
+    def test_queries_that_start_inside_a_target_stand_for_it_too(self):
+        target = torch.tensor([[0.0, 0, 0, 2, 1, 1], [5, 5, 0, 1, 1, 1]])
+        boxes = torch.tensor(
+            [[[9.0, 9, 9, 1, 1, 1]] * 3 + [[5.0, 5, 0, 1, 1, 1], [0, 0, 0, 2, 1, 1]]]
+        )
+        points = torch.tensor([[[0.9, 0.4, -0.4], [1.1, 0, 0], [5, 5.4, 0], [5, 5, 0], [8, 8, 8]]])
+        positives = match_queries(boxes, [target], query_points=points).positives[0]
+        assert positives.tolist() == [
+            [True, False, False, False, True],  # inside; assigned
+            [False, False, True, True, False],  # inside; assigned and inside
+        ]
+
     def test_equal_targets_do_not_share_a_query(self):
         boxes = torch.tensor([[[0.0, 0, 0, 1, 1, 1]] * 4])
         positives = match_queries(boxes, [boxes[0, :2]]).positives

@@ -75,21 +75,29 @@ def make_student(**changes):
     return model, processor
 
 
-def train(config: TrainConfig, data: Path, out: Path, *, kill_at=None, **settings) -> Report:
+def kill_process() -> None:
+    """This one, without warning."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train(
+    config: TrainConfig, data: Path, out: Path, *, kill_at=None, kill=kill_process, **settings
+) -> Report:
     """Train the small model.
 
     Args:
         config: The recipe.
         data: Data set.
         out: Folder of the run.
-        kill_at: Name of a stage and step at which the process kills itself.
+        kill_at: Name of a stage and step at which to ``kill``.
+        kill: By default, this process.
         **settings: More of `RunSettings`.
     """
     torch.set_num_threads(1)
 
     def watch(stage, step, losses):
         if (stage.name, step) == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill()
 
     places = RunSettings(data=(data,), out=out, **settings)
     return Trainer(*make_student(), config, places, watch).run()

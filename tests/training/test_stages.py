@@ -72,7 +72,7 @@ def test_vectors_are_not_decayed_and_rates_are_multiplied():
     optimizer = build_optimizer(parameters, stage)
     seen = {}
     for step in range(stage.steps):
-        rate = set_learning_rate(optimizer, stage, step)
+        rate = set_learning_rate(optimizer, stage, (step + 1) / stage.steps)
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 seen[parameter] = group["lr"] / rate, group["weight_decay"]
@@ -84,13 +84,13 @@ def test_vectors_are_not_decayed_and_rates_are_multiplied():
 
 
 def test_schedule_warms_up_and_falls_to_a_tenth():
-    values = [schedule(step, 100, 0.1) for step in range(100)]
+    values = [schedule(step / 100, 0.1) for step in range(1, 101)]
     assert values[:10] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
-    assert values[10] == pytest.approx(1.0)
-    assert values[55] == pytest.approx(0.55)  # half way down: (1 + 0.1) / 2
-    assert values[-1] == pytest.approx(0.1, abs=1e-3)
+    assert values[54] == pytest.approx(0.55)  # half way down: (1 + 0.1) / 2
+    assert values[-1] == pytest.approx(0.1)
     assert values[10:] == sorted(values[10:], reverse=True)
-    assert schedule(0, 1, 0.03) == 1.0
+    assert schedule(1.0, 0.03) == schedule(1.2, 0.03) == pytest.approx(0.1)
+    assert schedule(0.0, 0.0) == 1.0
 
 
 @pytest.mark.parametrize("name", sorted(TRAININGS))

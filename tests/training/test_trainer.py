@@ -64,6 +64,40 @@ def test_killed_run_goes_on_as_if_nothing_had_happened(rooms, whole_run, tmp_pat
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+def test_terminated_with_its_loader_processes_it_saves_and_goes_on(rooms, whole_run, tmp_path):
+    """As by Ctrl-C or ``timeout``, which reach the whole group."""
+
+    def work():
+        os.setsid()
+        report = train(
+            TWO_STAGES,
+            rooms,
+            tmp_path,
+            kill_at=("speak", 1),
+            kill=lambda: os.killpg(0, signal.SIGTERM),
+            workers=2,
+        )
+        assert (report.stage, report.step, report.finished) == ("speak", 2, False)
+
+    _, status = os.waitpid(fork(work), 0)
+    assert status == 0
+    assert train(TWO_STAGES, rooms, tmp_path, workers=1).finished
+    assert losses(tmp_path) == losses(whole_run)
+
+
+def test_stages_by_the_clock_end_with_it_and_go_on(rooms, tmp_path):
+    config = recipe(replace(SPEAK, steps=10**6, minutes=0.05))
+    stopped = train(config, rooms, tmp_path, max_minutes=1e-9)
+    assert (stopped.step, stopped.finished) == (1, False)
+    report = train(config, rooms, tmp_path)
+    assert report.finished
+    assert report.step > 2
+    assert 0.05 <= report.minutes < 1
+    rates = [row[2]["rate"] for row in losses(tmp_path)]
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    assert rates[-1] < rates[1] / 2
+
+
 def test_finished_run_stays_finished(rooms, whole_run):
     before = losses(whole_run)
     report = train(TWO_STAGES, rooms, whole_run)

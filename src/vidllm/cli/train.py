@@ -13,7 +13,7 @@ from vidllm.types import UsageError
 
 if TYPE_CHECKING:
     from vidllm.inference.loading import Loaded
-    from vidllm.training.config import TrainConfig
+    from vidllm.training.config import StageConfig, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,8 @@ class Train:
     """Names of the stages to run; all of the recipe's when left out."""
     steps: tuple[int, ...] = ()
     """Updates of every stage, one number for each or one for all; the recipe's when left out."""
+    minutes: tuple[float, ...] = ()
+    """Length of every stage instead of --steps: the learning rate follows the clock."""
     max_minutes: float | None = None
     """Save and stop after so long; exit code 0."""
     workers: int | None = None
@@ -57,7 +59,8 @@ class Train:
 
             def advance(stage, step: int, losses: dict[str, float]) -> None:
                 told = f"{stage.name}: loss {losses['total']:.3f}"
-                bar.update(task, description=told, completed=step + 1, total=stage.steps)
+                total = stage.steps if stage.minutes is None else None
+                bar.update(task, description=told, completed=step + 1, total=total)
 
             settings = RunSettings(
                 data=self.data,
@@ -88,19 +91,18 @@ class Train:
             raise UsageError(f"--max-minutes must be positive, got {self.max_minutes}")
         if self.workers is not None and self.workers < 0:
             raise UsageError(f"--workers must not be negative, got {self.workers}")
-        if any(steps < 1 for steps in self.steps):
-            raise UsageError(f"--steps must be at least 1, got {min(self.steps)}")
+        if self.steps and self.minutes:
+            raise UsageError("--steps and --minutes both say how long a stage is: give one of them")
+        for option, numbers, least in (("steps", self.steps, 1), ("minutes", self.minutes, 1e-3)):
+            if numbers and min(numbers) < least:
+                raise UsageError(f"--{option} must be at least {least}, got {min(numbers)}")
         config = TRAININGS[self.recipe]()
         names = [stage.name for stage in config.stages]
         if unknown := set(self.stages) - set(names):
             raise UsageError(f"no stage {min(unknown)!r}: choose from {', '.join(names)}")
         stages = [stage for stage in config.stages if not self.stages or stage.name in self.stages]
-        if len(self.steps) not in (0, 1, len(stages)):
-            names = ", ".join(stage.name for stage in stages)
-            raise UsageError(f"{len(self.steps)} numbers in --steps for {names}: give one for each")
-        if self.steps:
-            numbers = self.steps * (len(stages) // len(self.steps))
-            stages = [replace(stage, steps=n) for stage, n in zip(stages, numbers, strict=True)]
+        for option in ("steps", "minutes"):
+            stages = _with(stages, option, getattr(self, option))
         return replace(config, stages=tuple(stages), seed=self.seed)
 
     def _workers(self, device: str) -> int:
@@ -118,3 +120,16 @@ class Train:
         if load_config(str(self.init)).base:
             return load_trained(self.init, merge=False)
         return load_model(str(self.init))
+
+
+def _with(
+    stages: "list[StageConfig]", option: str, numbers: tuple[float, ...]
+) -> "list[StageConfig]":
+    """Stages with an option of theirs changed: one number for each, or one for all."""
+    if not numbers:
+        return stages
+    if len(numbers) not in (1, len(stages)):
+        names = ", ".join(stage.name for stage in stages)
+        raise UsageError(f"{len(numbers)} numbers in --{option} for {names}: give one for each")
+    numbers = numbers * (len(stages) // len(numbers))
+    return [replace(stage, **{option: n}) for stage, n in zip(stages, numbers, strict=True)]

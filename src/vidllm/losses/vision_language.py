@@ -2,8 +2,9 @@
 
 The cross-entropy of answers is the model's. Here every ``<LOC>`` has a set of target boxes, which
 may be empty ("there is no such object"). `match_queries` decides which queries stand for which
-target: always the one that the Hungarian algorithm assigns, and any whose box already covers a
-target well, which must not be trained away from it.
+target: always the one that the Hungarian algorithm assigns; any that starts inside the target,
+which sees the object whatever its box is like so far; and any whose box already covers a target
+well, which must not be trained away from it.
 
 What is unusual: one matching, made from the last layer, serves all decoder layers, so that a query
 has one duty throughout and the device is read back once a step. In proposal mode the matching is
@@ -75,6 +76,7 @@ def grounding_loss(
     match_logits: Float[Tensor, "N Q1"],
     targets: Sequence[Float[Tensor, "_ 6"]],
     *,
+    query_points: Float[Tensor, "N Q 3"] | None = None,
     proposals: Float[Tensor, "N Q 6"] | None = None,
     config: GroundingLossConfig = GroundingLossConfig(),
 ) -> GroundingLoss:
@@ -84,10 +86,11 @@ def grounding_loss(
         boxes: Predicted after each decoder layer, last layer last.
         match_logits: Of every query and, last, of *nothing* (Q1 = Q + 1).
         targets: Per ``<LOC>``, its boxes; may be empty.
+        query_points: Where the queries started.
         proposals: The boxes chosen from, where they were given.
     """
     candidates = boxes[-1] if proposals is None else proposals
-    matching = match_queries(candidates, targets, config)
+    matching = match_queries(candidates, targets, config, query_points)
     match = match_loss(match_logits, matching.positives)
     box = box_loss(boxes, matching, config) if proposals is None else None
     total = config.match_weight * match
@@ -99,11 +102,12 @@ def match_queries(
     boxes: Float[Tensor, "N Q 6"],
     targets: Sequence[Float[Tensor, "_ 6"]],
     config: GroundingLossConfig = GroundingLossConfig(),
+    query_points: Float[Tensor, "N Q 3"] | None = None,
 ) -> Matching:
-    """Assign queries to targets at the least total cost, and add those that overlap enough.
+    """Assign queries to targets at the least total cost, and add those that are inside or overlap.
 
     The cost of a pair is its weighted box loss. A query stands for one target at most; with more
-    targets than queries some targets are left without.
+    targets than queries some targets are left without. Without ``query_points`` none is inside.
 
     Raises:
         ValueError: The number of target lists is not that of ``<LOC>``.
@@ -116,11 +120,13 @@ def match_queries(
     assigned = _assign(np.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6), targets)
     assigned = torch.from_numpy(assigned).to(boxes.device)
     overlap = iou(padded[:, :, None], boxes[:, None])  # [N, T, Q]
-    best = overlap == overlap.amax(dim=1, keepdim=True)
-    free = ~assigned.any(dim=1, keepdim=True)
-    covering = (overlap >= config.positive_iou) & best & free & present[..., None]
-    covering = covering & (covering.cumsum(dim=1) == 1)  # the first of equal targets
-    return Matching(padded, present, assigned | covering)
+    more = (overlap >= config.positive_iou) & (overlap == overlap.amax(dim=1, keepdim=True))
+    if query_points is not None:
+        offsets = (query_points[:, None] - padded[:, :, None, :3]).abs()  # [N, T, Q, 3]
+        more = more | (offsets <= padded[:, :, None, 3:] / 2).all(dim=-1)
+    more = more & ~assigned.any(dim=1, keepdim=True) & present[..., None]
+    more = more & (more.cumsum(dim=1) == 1)  # the first target of several
+    return Matching(padded, present, assigned | more)
 
 
 def box_loss(

@@ -11,6 +11,7 @@ LORA_LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 def inject_lora(model: "VidLLMForConditionalGeneration", *, dropout: float = 0.0) -> None:
     """Low-rank adapters as the model's config says, starting as no change."""
     from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.lora import LoraLayer
 
     size = model.config.lora
     config = LoraConfig(
@@ -20,6 +21,9 @@ def inject_lora(model: "VidLLMForConditionalGeneration", *, dropout: float = 0.0
         target_modules=LORA_LAYERS,
     )
     inject_adapter_in_model(config, model.language_model)
+    for layer in model.language_model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.cast_input_dtype_enabled = False  # autocast does, and does not copy twice
 
 
 def merge_lora(model: "VidLLMForConditionalGeneration") -> None:

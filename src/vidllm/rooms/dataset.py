@@ -147,8 +147,8 @@ class RoomsDataset(Dataset[Sample]):
         """Rows and columns of the stored frames of a sample of this epoch."""
         archive, scene_id = self._scenes[self._permutation()[index]]
         if scene_id not in self._sizes:
-            path = archive.scene(scene_id).path
-            self._sizes[scene_id] = path.height, path.width
+            record = archive.scene(scene_id).record
+            self._sizes[scene_id] = record["height_pixels"], record["width_pixels"]
         return self._sizes[scene_id]
 
     def _permutation(self) -> list[int]:

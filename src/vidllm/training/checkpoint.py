@@ -21,7 +21,7 @@ from vidllm.training.config import TrainConfig
 from vidllm.training.distributed import portion_of
 from vidllm.types import UsageError, VidLLMError
 
-SHARD_BYTES = 16 * 2**20 - 2**16
+SHARD_BYTES = 16 * 2**20 - 2**18
 """Of tensors; with its header a file stays within 16 MiB."""
 PROGRESS_FILE = "progress.json"
 RECIPE_FILE = "recipe.json"

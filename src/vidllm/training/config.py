@@ -68,6 +68,9 @@ class StageConfig:
     the learning rate. Everything else is frozen."""
     steps: int
     """Updates."""
+    minutes: float | None = None
+    """Instead of ``steps``, for machines that are had by the minute: the stage ends after so long,
+    and the learning rate follows the clock. Such a run cannot be repeated exactly."""
     scenes: int = 1
     """Scenes in a forward pass of one process."""
     accumulate: int = 1

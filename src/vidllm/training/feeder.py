@@ -6,6 +6,7 @@ the last one is used; how many of them changes no batch.
 """
 
 import os
+import signal
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,6 +89,7 @@ class Feeder(Dataset[Portion | VidLLMError]):
             batch_size=None,
             sampler=range(start, stop, step),
             num_workers=self.workers,
+            worker_init_fn=_leave_signals_to_the_trainer,
             pin_memory=torch.cuda.is_available(),
         )
         for portion in loader:
@@ -131,3 +133,9 @@ class Feeder(Dataset[Portion | VidLLMError]):
                 batches.append(group.copy())
                 group.clear()
         return batches
+
+
+def _leave_signals_to_the_trainer(worker: int) -> None:
+    """Ctrl-C reaches all processes of a terminal; the trainer still wants its last batches."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -194,7 +194,13 @@ class Objective(nn.Module):
     def _grounding(self, batch: Batch, output: VidLLMOutput) -> Terms:
         targets = [boxes for scene in batch.targets for boxes in scene]
         boxes, logits = output.grounding.boxes, output.grounding.match_logits
-        loss = grounding_loss(boxes, logits, targets, config=self.config.grounding)
+        loss = grounding_loss(
+            boxes,
+            logits,
+            targets,
+            query_points=output.grounding.query_points,
+            config=self.config.grounding,
+        )
         terms = {"grounding": loss.total, "grounding/match": loss.match}
         if loss.box is not None:
             terms["grounding/diou"] = loss.box.diou

@@ -37,22 +37,28 @@ def build_optimizer(
     )
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, stage: StageConfig, step: int) -> float:
-    """Set the rate of every group for an update (0-based).
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, stage: StageConfig, progress: float
+) -> float:
+    """Set the rate of every group for an update.
+
+    Args:
+        optimizer: Of `build_optimizer`.
+        stage: Pace.
+        progress: Share of the stage that is over after the update.
 
     Returns:
         The rate of a group whose factor is 1.
     """
-    rate = stage.learning_rate * schedule(step, stage.steps, stage.warmup)
+    rate = stage.learning_rate * schedule(progress, stage.warmup)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate"]
     return rate
 
 
-def schedule(step: int, steps: int, warmup: float) -> float:
+def schedule(progress: float, warmup: float) -> float:
     """Linear to 1 over the warm-up, then half a cosine to `LAST_RATE`."""
-    rising = max(1, round(warmup * steps))
-    if step < rising:
-        return (step + 1) / rising
-    progress = min(1.0, (step - rising) / max(1, steps - rising))
-    return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
+    if progress < warmup:
+        return progress / warmup
+    falling = min(1.0, (progress - warmup) / (1 - warmup))
+    return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * falling))

@@ -13,6 +13,7 @@ What is unusual:
 import math
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,6 +112,7 @@ class Trainer:
         self.ranks = distributed.start(settings.device)
         if self.ranks.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # of what autocast leaves in float32
+            torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every length of text
         self.dtype = _autocast_dtype(config, self.ranks.device)
         self.minutes_before = 0.0
         self.started = self.saved = monotonic()
@@ -134,15 +136,16 @@ class Trainer:
         start = load_progress(checkpoint) if checkpoint else {"stage": 0, "step": 0}
         self.minutes_before = start.get("minutes", 0.0)
         weights = load_shards(checkpoint, "weights") if checkpoint else {}
-        index, step, losses = len(stages) - 1, stages[-1].steps, {}
+        index, step, losses, finished = len(stages) - 1, stages[-1].steps, {}, True
         for index in range(start["stage"], len(stages)):
             resumed = checkpoint if index == start["stage"] and start["step"] else None
             loop = _Loop(self, index, weights, resumed)
+            loop.minutes_before = start.get("stage_minutes", 0.0) if resumed else 0.0
             step, losses = loop.run(start["step"] if resumed else 0)
+            finished = loop.ended and index == len(stages) - 1
             if loop.stopped:
                 break
             weights = {}
-        finished = index == len(stages) - 1 and step == stages[index].steps
         return self._report(index, step, losses, finished=finished)
 
     @property
@@ -195,8 +198,12 @@ class _Loop:
             add_lora(model, stage)
         set_trainable(model, self.stage)
         self.objective = Objective(model, self.stage, config, self._teachers()).to(ranks.device)
+        if model.config.base and trainer.dtype == torch.bfloat16:
+            _halve_frozen(model.language_model)
         load_weights(self.objective, weights)
-        self.stopped = False
+        self.stopped = self.ended = False
+        self.minutes_before = 0.0
+        self.started = monotonic()
         self.passes = distributed.passes_of(ranks, self.stage.accumulate)
         self.last = index == len(config.stages) - 1
         self.empty = None if self.last else distributed.empty_copy(model, ranks)
@@ -231,29 +238,43 @@ class _Loop:
         tracker = None
         if ranks.is_first:
             tracker = Tracker(trainer.settings.out, stage=self.index, step=first)
+        last = stage.steps if stage.minutes is None else sys.maxsize // stage.accumulate
         portions = self._feeder().portions(
-            first * stage.accumulate + ranks.rank, stage.steps * stage.accumulate, ranks.world
+            first * stage.accumulate + ranks.rank, last * stage.accumulate, ranks.world
         )
-        losses: dict[str, float] = {}
+        step, losses = first, {}
         self.objective.train()
-        for step in range(first, stage.steps):
+        while not (self.ended or self.stopped):
             losses = self._step(step, [next(portions) for _ in range(self.passes)])
             if tracker is not None:
                 row = {"stage": self.index, "stage_name": stage.name, "step": step}
                 tracker.write(row | {"losses": losses, "minutes": round(trainer.minutes, 3)})
                 trainer.progress(stage, step, losses)
+            step += 1
+            self.ended = self._share(step) >= 1
             self.stopped, due = trainer.pause()
-            if step + 1 == stage.steps or self.stopped or due:
-                self._save(step + 1)
-            if self.stopped:
-                portions.close()
-                return step + 1, losses
-        if self.empty is not None:
+            if self.ended or self.stopped or due:
+                self._save(step)
+        portions.close()
+        if self.empty is not None and not self.stopped:
             trainer.model = distributed.refill(self.empty, trainer.model)
-        return stage.steps, losses
+        return step, losses
+
+    @property
+    def minutes(self) -> float:
+        """That this stage has taken, in all sittings."""
+        return self.minutes_before + (monotonic() - self.started) / 60
+
+    def _share(self, done: int) -> float:
+        """Of the stage, what is over after so many updates; all processes answer alike."""
+        if self.stage.minutes is None:
+            return done / self.stage.steps
+        ranks = self.trainer.ranks
+        share = torch.tensor([self.minutes / self.stage.minutes], device=ranks.device)
+        return float(distributed.mean_over_ranks(share, ranks))
 
     def _step(self, step: int, portions: list[Portion]) -> dict[str, float]:
-        rate = set_learning_rate(self.optimizer, self.stage, step)
+        rate = set_learning_rate(self.optimizer, self.stage, self._share(step + 1))
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for place, portion in enumerate(portions):
@@ -301,21 +322,21 @@ class _Loop:
     def _save(self, step: int) -> None:
         """A checkpoint and the model so far; all processes take part, the first one writes."""
         trainer, ranks = self.trainer, self.trainer.ranks
-        ended = step == self.stage.steps
-        if ended and self.mean is not None:
+        if self.ended and self.mean is not None:
             self.mean.settle()
         stages, model = trainer.config.stages[: self.index + 1], trainer.model
         tensors = {"weights": distributed.gathered(trained_tensors(self.objective, stages), ranks)}
         exported = distributed.gathered(exported_tensors(model), ranks)
-        if not ended:
+        if not self.ended:
             state = optimizer_tensors(self.optimizer, self.names)
             tensors["optimizer"] = distributed.gathered(state, ranks)
             if self.mean is not None:
                 tensors["mean"] = distributed.gathered(self.mean.values.items(), ranks)
                 exported |= {n: t for n, t in tensors["mean"].items() if n in exported}
         if ranks.is_first:
-            progress = {"stage": self.index + ended, "step": 0 if ended else step}
-            progress |= {"minutes": trainer.minutes, "recipe": trainer.config.name}
+            progress = {"stage": self.index + self.ended, "step": 0 if self.ended else step}
+            progress |= {"minutes": trainer.minutes, "stage_minutes": self.minutes}
+            progress |= {"recipe": trainer.config.name}
             save_checkpoint(trainer.settings.out, progress, tensors)
             done = {"stage": self.stage.name, "step": step, "minutes": round(trainer.minutes, 1)}
             export_model(model, trainer.processor, trainer.config, exported, trainer.settings, done)
@@ -343,6 +364,13 @@ def _autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
         return getattr(torch, config.dtype)
     able = device.type == "cuda" and torch.cuda.is_bf16_supported()
     return torch.bfloat16 if able else torch.float32
+
+
+def _halve_frozen(module: torch.nn.Module) -> None:
+    """Keep in bfloat16 what does not learn, as it was shipped, for autocast not to copy it."""
+    for parameter in module.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.bfloat16()
 
 
 def _recompute_activations(model: VidLLMForConditionalGeneration) -> None:
