@@ -4,7 +4,8 @@ SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup.sh
 
 # Shapes in signatures are checked by `make test-all`, except where Hugging Face reads signatures.
 MODELS := rope transformer vision_encoder global_frame_attention camera_head dense_head metric_depth \
-	vggt cross_task_adapter patch_3d grounding_head language_model vidllm initialisation precision
+	vggt cross_task_adapter patch_3d grounding_head language_model vidllm initialisation precision \
+	public_depth compilation from_teachers
 COMMA := ,
 EMPTY :=
 CHECKED := geometry video export losses inference $(addprefix models.,$(MODELS))
@@ -47,6 +48,7 @@ test-all: .venv/.ready-dev ## Run every test, with shapes checked
 
 bench: .venv/.ready-dev ## Run the benchmarks
 	@$(PYTHON_BIN) benchmarks/run.py
+	@$(PYTHON_BIN) benchmarks/reconstruction.py
 
 bench-rooms: .venv/.ready-dev ## Measure how fast rooms are made
 	@$(PYTHON_BIN) benchmarks/rooms.py

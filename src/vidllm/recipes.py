@@ -106,6 +106,7 @@ def paper() -> VidLLMConfig:
             "num_attention_heads": 32,
             "vocab_size": 32000 + len(SPECIAL_TOKENS),
             "max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-5,
         },
         global_frame_attention={"depth": 24},
         dense_head={"layers": (4, 11, 17, 23)},

@@ -6,9 +6,11 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small_llava_3d import make_vggt
+from small_llava_3d import VISION, make_llava_3d, make_vggt
+from small_model import make_tokenizer
 
 from vidllm.cli import main
+from vidllm.models.llava_3d_weights import llava_3d_config_to_official, llava_3d_to_official
 
 
 @pytest.fixture
@@ -48,6 +50,30 @@ def test_options_reach_the_result(tmp_path, released):
     assert load_file(shards[0])["encoder.backbone.embeddings.cls_token"].dtype == torch.bfloat16
 
 
+def test_a_start_from_teachers_is_one_that_info_and_train_know(tmp_path, capsys):
+    language = make_llava_3d(vision=VISION | {"hidden_size": 48})
+    models = {"vggt": make_vggt(vit_depth=4), "llava": language}
+    weights = {"vggt": models["vggt"].official_state_dict()}
+    weights["llava"] = llava_3d_to_official(language.state_dict())
+    configs = {"vggt": vars(models["vggt"].config)}
+    configs["llava"] = llava_3d_config_to_official(language.config)
+    for name in models:
+        (tmp_path / name).mkdir()
+        tensors = {key: tensor.contiguous() for key, tensor in weights[name].items()}
+        save_file(tensors, tmp_path / name / "model.safetensors")
+        (tmp_path / name / "config.json").write_text(json.dumps(configs[name]))
+    make_tokenizer().save_pretrained(tmp_path / "llava")
+    source, start = f"{tmp_path / 'vggt'}+{tmp_path / 'llava'}", tmp_path / "start"
+    assert main(["convert", "teachers", source, str(start)]) == 0
+    text = capsys.readouterr().out
+    assert "tensors from vggt" in text
+    assert "of llava-3d left behind (place_embedding." in text
+    assert "read vggt/model.safetensors sha256" in text
+    assert main(["info", "--model", str(start), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert f"{record['parameters'] / 1e6:,.1f} M parameters" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -55,6 +81,9 @@ def test_options_reach_the_result(tmp_path, released):
         (["vggt", "{here}/released", "{here}/released"], 2, "exists: name a new folder"),
         (["vggt", "{here}/released", "{here}/ours", "--max-shard-gb", "0"], 2, "positive"),
         (["llava-3d", "{here}/released", "{here}/ours"], 1, "llava-3d in"),
+        (["teachers", "{here}/released", "{here}/ours"], 2, "give two as VGGT+LLAVA-3D"),
+        (["teachers", "a+b", "{here}/ours"], 2, "a is not there"),
+        (["teachers", "a+b", "{here}/ours", "--to", "official"], 2, "nothing leads back"),
         (
             ["vggt", "{here}/damaged.safetensors", "{here}/ours"],
             1,

@@ -17,21 +17,20 @@ from small_model import make_tokenizer
 from vidllm.inference.concatenated import (
     ConcatenatedPipeline,
     ConcatenatedScene,
-    MetricScale,
-    floor_height,
     trained_frame_offset,
 )
 from vidllm.inference.generation import GenerationConfig
+from vidllm.inference.metric_scale import MetricScale
 from vidllm.models.convert import convert
 from vidllm.models.llava_3d_processor import DESCRIBE_PLACE, DESCRIBE_SCENE, LLaVA3DProcessor
 from vidllm.models.llava_3d_weights import llava_3d_config_to_official, llava_3d_to_official
-from vidllm.types import Box3D, Frames, UsageError, VidLLMError
+from vidllm.types import Box3D, Frames, UsageError
 
 QUESTIONS = ["What is here?", "How many chairs are there in the whole room?"]
 SHORT = GenerationConfig(max_new_tokens=8)
 
 
-def make_pipeline(**scale: float) -> ConcatenatedPipeline:
+def make_pipeline(**scale) -> ConcatenatedPipeline:
     vggt = make_vggt()
     bias = vggt.camera_head.pose_branch.fc2.bias
     bias[6] += 1.0  # upright cameras
@@ -163,40 +162,26 @@ def test_scale_multiplies_the_geometry(pipeline, scene, frames):
     np.testing.assert_array_equal(single.extrinsics[0], np.eye(3, 4))
 
 
-def test_camera_height_sets_the_scale():
-    """A made-up corridor: floor, wall and cupboards seen by cameras 0.8 units above the floor."""
-    pipeline = make_pipeline(camera_height=1.6)
-    rng = np.random.default_rng(0)
-    extrinsics = torch.eye(3, 4).repeat(3, 1, 1)
-    extrinsics[:, 0, 3] = torch.arange(3.0)
-    points = rng.uniform([-2, -1, 1], [2, 0.8, 5], (3, 40, 40, 3))
-    points[:, 25:, :, 1] = 0.8  # y is down
-    points = torch.from_numpy(points).float()
-    room = torch.tensor([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
-    alignment = pipeline._scale(points, extrinsics, torch.ones(3, 40, 40), room)
-    assert float(alignment.scale) == pytest.approx(2.0, rel=0.03)
-    assert alignment.scale_per_frame.shape == (3,)
-    assert float(alignment.spread) < 0.01
-    with pytest.raises(VidLLMError, match="the floor is not seen"):
-        pipeline._scale(
-            points * torch.tensor([1.0, -1, 1]) - 1, extrinsics, torch.ones(3, 40, 40), room
-        )
-
-
-def test_floor_is_found_among_furniture():
-    rng = np.random.default_rng(0)
-    floor, below = rng.normal(-1.4, 0.01, 2000), rng.uniform(-1.9, -1.4, 8)
-    furniture = np.concatenate([rng.normal(-0.65, 0.005, 4000), rng.uniform(-1.4, 2, 6000)])
-    heights = torch.from_numpy(np.concatenate([floor, below, furniture, [np.nan, np.inf]]))
-    assert float(floor_height(heights, 0.0)) == pytest.approx(-1.4, abs=0.03)
-
-
 def test_the_frame_of_training_has_its_origin_on_the_floor_in_the_middle():
     points = torch.rand(5000, 3, generator=torch.Generator().manual_seed(0))
     points = points * torch.tensor([4.0, 6.0, 2.0]) + torch.tensor([1.0, -2.0, -1.5])
     moved = points + trained_frame_offset(points)
     torch.testing.assert_close(moved.mean(0)[:2], torch.zeros(2), atol=0.1, rtol=0)
     assert float(moved[:, 2].min()) == pytest.approx(0, abs=0.1)
+
+
+def test_a_depth_network_sees_the_pictures_of_the_reconstruction(frames, scene):
+    shown = []
+
+    def network(images: torch.Tensor) -> torch.Tensor:
+        shown.append(images)
+        return 2 * torch.from_numpy(scene.reconstruction.depth)
+
+    metric = make_pipeline(metric_depth=network)(frames).reconstruction
+    pixels = (shown[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    np.testing.assert_array_equal(pixels, metric.images)
+    assert metric.scale == pytest.approx(2.0, rel=1e-5)
+    np.testing.assert_allclose(metric.depth, 2 * scene.reconstruction.depth, rtol=1e-5)
 
 
 def test_saved_scenes_answer_the_same(pipeline, scene, tmp_path):
@@ -233,14 +218,6 @@ def test_loads_by_two_paths_and_reads_a_folder_of_pictures(tmp_path, frames, pip
     expected = pipeline(frames)
     np.testing.assert_allclose(again.reconstruction.depth, expected.reconstruction.depth, rtol=1e-5)
     assert again.ask(QUESTIONS[0], config=SHORT) == expected.ask(QUESTIONS[0], config=SHORT)
-
-
-@pytest.mark.parametrize(
-    "given", [{}, {"scale": 1.0, "camera_height": 1.5}, {"scale": 0.0}, {"camera_height": -1.0}]
-)
-def test_the_scale_must_be_given_once_and_positive(given):
-    with pytest.raises(UsageError, match=r"--scale|--camera-height"):
-        MetricScale(**given)
 
 
 @pytest.mark.parametrize("name", ["vggt", "vggt+", "a+b+c"])

@@ -315,6 +315,17 @@ def index_that_lies(folder: Path) -> Path:
     return folder
 
 
+def index_of_numbers(folder: Path) -> Path:
+    (folder / INDEX).write_text(json.dumps({"weight_map": {"a": 3}}))
+    return folder
+
+
+def no_heads(folder: Path) -> Path:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_heads": 0}))
+    return folder
+
+
 def index_that_climbs(folder: Path) -> Path:
     index = {"weight_map": {"a": "../model.safetensors"}}
     (folder / INDEX).write_text(json.dumps(index))
@@ -332,6 +343,8 @@ WRONG = {
     other_architecture: r"vggt in .*/vggt.*missing.*unknown \(model\.embed_tokens\.weight\)",
     other_shape: r"aggregator\.camera_token \(1, 2, 1, 47\) for \(1, 2, 1, 48\)",
     index_that_lies: r"model\.safetensors lacks aggregator\.lost",
+    index_of_numbers: r"index\.json is no index of weights: it has no weight_map of file names",
+    no_heads: r"config\.json of .*vggt is not one of vggt: .*zero",
     index_that_climbs: r"'\.\./model\.safetensors', which is not in its folder",
 }
 
@@ -344,6 +357,14 @@ def test_wrong_files_are_named_in_one_line(tmp_path, monkeypatch, vggt_folder, s
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "result").exists()
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_language_model_that_cannot_be_is_told_in_one_line(tmp_path, llava_3d_folder):
+    config = json.loads((llava_3d_folder / "config.json").read_text())
+    (llava_3d_folder / "config.json").write_text(json.dumps(config | {"num_attention_heads": 5}))
+    with pytest.raises(VidLLMError, match=r"is not one of llava-3d: .*attention heads") as caught:
+        convert("llava-3d", llava_3d_folder, tmp_path / "result")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_shard_is_named(tmp_path, vggt_folder):

@@ -33,10 +33,17 @@ class Common:
     """Of vggt+llava-3d: metres per unit of its reconstruction."""
     camera_height: float | None = None
     """Of vggt+llava-3d, instead: median height of the camera above the floor, metres."""
+    metric_depth: str | None = None
+    """Of vggt+llava-3d, instead: a network that gives depth in metres: folder or hub id of a
+    ZoeDepth, Depth Pro or metric Depth Anything, or a model of ours, such as tiny."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of encoder and language model; auto is bfloat16 on CUDA, float32 elsewhere."""
+    quantize: Literal["int8", "int4"] | None = None
+    """Weights of the language model in fewer bits, for small GPUs; int4 needs CUDA and bfloat16."""
+    compile: bool = False
+    """Compile the reconstruction's blocks: slow at the first video, faster at later ones."""
     num_frames: int | None = None
     """Frames sampled from the video; the model's own number when left out."""
     seed: int = 0
@@ -50,20 +57,37 @@ class Common:
         if self.num_frames is not None and self.num_frames < 1:
             raise UsageError(f"--num-frames must be at least 1, got {self.num_frames}")
         with working(f"loading {self.model}"):
-            if "+" in self.model:
-                from vidllm.inference.concatenated import ConcatenatedPipeline, MetricScale
+            pipeline = self._load_concatenated() if "+" in self.model else self._load_one()
+            if self.quantize is not None:
+                from vidllm.inference.quantize import quantize_language_model
 
-                metric = MetricScale(scale=self.scale, camera_height=self.camera_height)
-                return ConcatenatedPipeline.from_pretrained(
-                    self.model, metric_scale=metric, device=self.device, dtype=self.dtype
-                )
-            if self.scale is not None or self.camera_height is not None:
-                raise UsageError(
-                    "--scale and --camera-height are for vggt+llava-3d: other models find the scale"
-                )
-            from vidllm.inference.pipeline import Pipeline
+                quantize_language_model(pipeline.model.language_model, self.quantize)
+            if self.compile:
+                from vidllm.models.compilation import compile_blocks
 
-            return Pipeline.from_pretrained(self.model, device=self.device, dtype=self.dtype)
+                compile_blocks(getattr(pipeline, "vggt", pipeline.model))
+        return pipeline
+
+    def _load_concatenated(self) -> "ConcatenatedPipeline":
+        from vidllm.inference.concatenated import ConcatenatedPipeline
+        from vidllm.inference.metric_scale import MetricScale
+
+        metric = MetricScale(
+            scale=self.scale, camera_height=self.camera_height, metric_depth=self.metric_depth
+        )
+        return ConcatenatedPipeline.from_pretrained(
+            self.model, metric_scale=metric, device=self.device, dtype=self.dtype
+        )
+
+    def _load_one(self) -> "Pipeline":
+        from vidllm.inference.pipeline import Pipeline
+
+        if (self.scale, self.camera_height, self.metric_depth) != (None, None, None):
+            raise UsageError(
+                "--scale, --camera-height and --metric-depth are for vggt+llava-3d: "
+                "other models find the scale"
+            )
+        return Pipeline.from_pretrained(self.model, device=self.device, dtype=self.dtype)
 
     def encode(self, pipeline: "Pipeline | ConcatenatedPipeline", video: str) -> "Scene":
         """Encode a video with a progress line."""

@@ -1,12 +1,11 @@
 """``vggt+llava-3d``: two public models behind the interface of one, without any training of ours.
 
-VGGT reconstructs up to scale; a number that the user knows brings it to metres; the points go with
-the frames into LLaVA-3D, which answers. This is the baseline of the Vid-LLM paper.
+VGGT reconstructs up to scale; a number that the user knows, or a metric depth network, brings it
+to metres (`vidllm.inference.metric_scale`); the points go with the frames into LLaVA-3D, which
+answers. This is the baseline of the Vid-LLM paper.
 
 What is unusual:
 
-- The scale is asked for, not guessed: metres per unit (`MetricScale.scale`), or how high above the
-  floor the camera was held (`MetricScale.camera_height`), measured against the floor that is seen.
 - LLaVA-3D was trained on ScanNet's axis-aligned frame: z up with the floor at 0, the room's middle
   at x = y = 0. Points and places are moved there from the room frame; what comes back is in the
   room frame as everywhere.
@@ -14,9 +13,7 @@ What is unusual:
   most likely as a *description*: p(text | place), which by Bayes' rule ranks places for the text.
 """
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -27,10 +24,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from vidllm.geometry.alignment import ScaleAlignment
 from vidllm.geometry.camera import rebase_extrinsics, unproject
 from vidllm.geometry.room_frame import estimate_room_frame
 from vidllm.inference.generation import Step, Turn, read_questions
+from vidllm.inference.metric_scale import MetricScale, RelativeGeometry
 from vidllm.inference.pipeline import (
     Device,
     Dtype,
@@ -50,44 +47,19 @@ from vidllm.models.llava_3d_processor import (
     PLACE_TOKEN,
     LLaVA3DProcessor,
 )
-from vidllm.models.precision import full_precision
+from vidllm.models.precision import full_precision, store_linears_in
 from vidllm.models.processor import DESCRIBE_PLACE as OUR_DESCRIBE_PLACE
 from vidllm.models.processor import DESCRIBE_SCENE as OUR_DESCRIBE_SCENE
 from vidllm.models.public_models import LLAVA_3D_HUB_ID, VGGT_HUB_ID, load_llava_3d, load_vggt
 from vidllm.models.vggt import VGGT
-from vidllm.types import Answer, Box3D, Frames, Reconstruction, UsageError, VidLLMError
+from vidllm.types import Answer, Box3D, Frames, Reconstruction, UsageError
 from vidllm.video import vggt_preprocess
 
-logger = logging.getLogger("vidllm")
 NAME = "vggt+llava-3d"
 _SHORT_NAMES = {"vggt": VGGT_HUB_ID, "llava-3d": LLAVA_3D_HUB_ID}
 _WORDING = {OUR_DESCRIBE_SCENE: DESCRIBE_SCENE, OUR_DESCRIBE_PLACE: DESCRIBE_PLACE}
 """Requests that `Scene` words itself, in the words that LLaVA-3D was trained on."""
 _PROPOSALS_PER_BATCH = 8
-_FLOOR_BINS = 50
-_MIN_FLOOR_POINTS = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricScale:
-    """What brings a reconstruction to metres; exactly one is given."""
-
-    scale: float | None = None
-    """Metres per unit of the reconstruction."""
-    camera_height: float | None = None
-    """Of the camera above the floor, metres; the median over the frames."""
-
-    def __post_init__(self) -> None:
-        given = {"--scale": self.scale, "--camera-height": self.camera_height}
-        given = {name: value for name, value in given.items() if value is not None}
-        if len(given) != 1:
-            raise UsageError(
-                f"{NAME} does not know the scale of a video: give --scale (metres per unit) or "
-                "--camera-height (metres above the floor), not both"
-            )
-        for name, value in given.items():
-            if not 0 < value < float("inf"):
-                raise UsageError(f"{name} must be positive, got {value}")
 
 
 class ConcatenatedPipeline:
@@ -112,10 +84,12 @@ class ConcatenatedPipeline:
         self.device = select_device(device)
         self.dtype = select_dtype(dtype, self.device)
         self.vggt = vggt.to(self.device).eval().requires_grad_(False)
+        if self.dtype != torch.float32:
+            store_linears_in(self.dtype, vggt.encoder, vggt.global_frame_attention)
         self.model = llava_3d.to(self.device, self.dtype).eval().requires_grad_(False)
         self.model.restore_buffers()
         self.processor = processor
-        self.metric_scale = metric_scale
+        self.metric_scale = metric_scale.ready(self.device)
         self.name = name
         self.trained = "public weights of VGGT and LLaVA-3D"
 
@@ -140,12 +114,13 @@ class ConcatenatedPipeline:
             UsageError: The name is not of that form, or there are no such weights.
             VidLLMError: Files are damaged or hold other models.
         """
-        select_device(device)  # refuse before loading
+        metric_scale = metric_scale.ready(select_device(device))  # refuse before loading more
         parts = name.split("+")
         if len(parts) != 2 or not all(parts):
             raise UsageError(f"model {name!r}: name VGGT and LLaVA-3D as {NAME} or PATH+PATH")
         vggt, llava_3d = (_SHORT_NAMES.get(part, part) for part in parts)
         geometry = load_vggt(vggt)
+        geometry.point_head = None  # unprojected depth is the better source of points
         language, processor = load_llava_3d(llava_3d)
         options = {"metric_scale": metric_scale, "name": name, "device": device, "dtype": dtype}
         return cls(geometry, language, processor, **options)
@@ -159,30 +134,39 @@ class ConcatenatedPipeline:
         progress: Progress = lambda part: None,
         **sampling,
     ) -> "ConcatenatedScene":
-        """Encode a video once; see `Pipeline.__call__`. The seed draws visual tokens."""
+        """Encode a video once; see `Pipeline.__call__`. The seed draws visual tokens and the frames
+        that a depth network looks at."""
         seconds: dict[str, float] = {}
         with timed("sample", seconds, progress):
             frames = frames_of(video, num_frames or self.processor.num_frames, **sampling)
         with timed("encode", seconds, progress), torch.no_grad():
-            reconstruction = self.reconstruct(frames)
+            reconstruction = self.reconstruct(frames, seed=seed)
             tensors = self._read_scene(frames, reconstruction, seed)
         return ConcatenatedScene(self, reconstruction, tensors, seconds)
 
     @torch.no_grad()
-    def reconstruct(self, frames: Frames) -> Reconstruction:
-        """VGGT's cameras and depth, in metres."""
+    def reconstruct(self, frames: Frames, *, seed: int = 0) -> Reconstruction:
+        """VGGT's cameras and depth, in metres; the seed draws frames for a depth network."""
         pictures = [Image.fromarray(image) for image in frames.images]
-        images = vggt_preprocess(pictures, "crop", self.vggt.config.img_size)
+        images = vggt_preprocess(pictures, "crop", self.vggt.config.img_size).to(self.device)
         mixed = self.dtype != torch.float32
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
-            outputs = self.vggt(images.to(self.device))
+            outputs = self.vggt(images)
         with full_precision(self.device):
             extrinsics = rebase_extrinsics(outputs["extrinsic"][0].float())
             intrinsics = outputs["intrinsic"][0].float()
             depth, confidence = outputs["depth"][0, ..., 0], outputs["depth_conf"][0]
             points = unproject(depth, extrinsics, intrinsics)
             room_from_world = estimate_room_frame(points, extrinsics, confidence)
-            alignment = self._scale(points, extrinsics, confidence, room_from_world)
+            geometry = RelativeGeometry(
+                images=images,
+                depth=depth,
+                confidence=confidence,
+                points=points,
+                extrinsics=extrinsics,
+                room_from_world=room_from_world,
+            )
+            alignment = self.metric_scale.align(geometry, seed=seed)
         scale = float(alignment.scale)
         extrinsics[..., 3] *= scale
         arrays = {
@@ -194,7 +178,7 @@ class ConcatenatedPipeline:
             "room_from_world": room_from_world,
             "scale_per_frame": alignment.scale_per_frame,
         }
-        pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
         return Reconstruction(
             images=pixels.contiguous().numpy(),
             frame_indices=frames.frame_indices,
@@ -203,24 +187,6 @@ class ConcatenatedPipeline:
             scale_spread=float(alignment.spread),
             **{name: value.float().cpu().numpy() for name, value in arrays.items()},
         )
-
-    def _scale(
-        self, points: Tensor, extrinsics: Tensor, confidence: Tensor, room_from_world: Tensor
-    ) -> ScaleAlignment:
-        """Metres per unit; with a camera height, from each frame's height above the floor."""
-        if self.metric_scale.scale is not None:
-            scale = points.new_tensor(self.metric_scale.scale)
-            return ScaleAlignment(
-                scale=scale, scale_per_frame=scale.repeat(len(points)), spread=scale * 0
-            )
-        up = room_from_world[2, :3]
-        cameras = -(extrinsics[:, :, :3].mT @ extrinsics[:, :, 3:])[..., 0] @ up
-        clear = confidence >= confidence.flatten()[:: max(1, confidence.numel() // 65536)].median()
-        floor = floor_height((points @ up)[clear], float(cameras.median()))
-        per_frame = self.metric_scale.camera_height / (cameras - floor).clamp_min(1e-6)
-        scale = self.metric_scale.camera_height / (cameras.median() - floor)
-        spread = (per_frame - scale).abs().median() / scale
-        return ScaleAlignment(scale=scale, scale_per_frame=per_frame, spread=spread)
 
     def _read_scene(
         self, frames: Frames, reconstruction: Reconstruction, seed: int
@@ -340,29 +306,6 @@ class ConcatenatedScene(Scene):
     def _collect(self, question: str, steps: list[Step], row: int) -> Answer:
         """Text of one row; LLaVA-3D points at nothing."""
         return Answer(question=question, text=self._text(steps, row).strip())
-
-
-def floor_height(heights: Float[Tensor, "N"], camera: float) -> Float[Tensor, ""]:
-    """Height of the floor: the level in the lower half of what is seen below the camera at which
-    most points lie.
-
-    Args:
-        heights: Of points along the upward direction, any unit.
-        camera: Height of the camera.
-
-    Raises:
-        VidLLMError: Next to nothing is seen below the camera.
-    """
-    below = heights[heights.isfinite() & (heights < camera)]
-    below = below[:: max(1, len(below) // 65536)]
-    if len(below) < _MIN_FLOOR_POINTS:
-        raise VidLLMError("the floor is not seen, so its distance cannot be measured: give --scale")
-    lowest = below.quantile(0.005)
-    width = ((camera - lowest) / _FLOOR_BINS).clamp_min(1e-9)
-    bins = ((below - lowest) / width).long()
-    counts = torch.bincount(bins[(bins >= 0) & (bins < _FLOOR_BINS // 2)], minlength=1)
-    level = counts.argmax()
-    return below[(bins >= level - 1) & (bins <= level + 1)].median()
 
 
 def trained_frame_offset(points: Float[Tensor, "N 3"]) -> Float[Tensor, "3"]:

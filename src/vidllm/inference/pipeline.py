@@ -14,6 +14,7 @@ from torch import Tensor
 from vidllm.inference.loading import load_model
 from vidllm.inference.scene import Scene
 from vidllm.models.outputs import SceneEncoding
+from vidllm.models.precision import store_linears_in
 from vidllm.models.processor import VidLLMProcessor
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.types import Frames, Reconstruction, UsageError, VidLLMError
@@ -49,6 +50,13 @@ class Pipeline:
         for parameter in self.model.language_model.parameters():
             # Not ``.to``: that would round the frequencies of the rotary embedding as well.
             parameter.data = parameter.data.to(self.dtype)
+        if self.dtype != torch.float32:  # `_encode` runs these under autocast
+            store_linears_in(
+                self.dtype,
+                model.vision_encoder,
+                model.cross_task_adapter,
+                model.global_frame_attention,
+            )
         self.processor = processor
         self.name = name
         self.trained = model.config.trained

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -132,13 +133,12 @@ def convert(
         VidLLMError: A file is damaged, or the weights are not those of such a model.
     """
     destination = Path(destination)
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise UsageError(f"{destination} exists: name a new folder")
+    refuse_taken(destination)
     files = WeightFiles(source)
     architecture = read_architecture(kind, files, converted=to == "official")
     pieces = account(kind, files, architecture, to)
     tensors = _converted(files, architecture, pieces, to, dtype)
-    with _new_folder(destination) as folder:
+    with new_folder(destination) as folder:
         conversion = Conversion(
             kind=kind,
             to=to,
@@ -154,8 +154,14 @@ def convert(
     return conversion
 
 
+def refuse_taken(destination: Path) -> None:
+    """Raise `UsageError` unless the folder is still to be made, or empty."""
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise UsageError(f"{destination} exists: name a new folder")
+
+
 @contextmanager
-def _new_folder(destination: Path) -> Generator[Path]:
+def new_folder(destination: Path) -> Generator[Path]:
     """A folder beside the destination, which takes its name when all went well."""
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -169,13 +175,23 @@ def _new_folder(destination: Path) -> Generator[Path]:
         raise VidLLMError(f"cannot write {destination}: {reason}") from error
 
 
-def read_weights(
-    kind: Kind, source: str | Path, *, dtype: Dtype = "keep"
-) -> tuple[dict, dict[str, Tensor]]:
-    """A model's weights under this package's names, from either side's files.
+@dataclass(frozen=True, kw_only=True)
+class OpenedWeights:
+    """A model's weights under this package's names, from either side's files."""
 
-    Returns:
-        The fields of its configuration, and its state dict.
+    files: WeightFiles
+    config: dict
+    """Fields of the model's configuration."""
+    own: dict[str, Tensor]
+    """All weights, on the meta device."""
+    unused: list[str]
+    """Official names of what has no counterpart here."""
+    tensors: Iterator[dict[str, Tensor]]
+    """The weights, a few at a time, each once."""
+
+
+def open_weights(kind: Kind, source: str | Path, *, dtype: Dtype = "keep") -> OpenedWeights:
+    """Account for a model's weights without reading their values.
 
     Raises:
         UsageError: There are no weights at the source.
@@ -185,12 +201,26 @@ def read_weights(
     converted = files.config.get("model_type") == f"vidllm-{kind}"
     architecture = read_architecture(kind, files, converted=converted)
     pieces = account(kind, files, architecture, "official" if converted else "vidllm")
-    config = {k: v for k, v in architecture.own_config.items() if k != "model_type"}
-    if converted:
-        return config, {name: _cast(files[name], dtype, name) for name in architecture.own}
     used = [piece for piece in pieces if not piece.unused]
-    groups = _converted(files, architecture, used, "vidllm", dtype)
-    return config, {name: tensor for group in groups for name, tensor in group.items()}
+    if converted:
+        tensors = ({name: _cast(files[name], dtype, name)} for name in architecture.own)
+    else:
+        tensors = _converted(files, architecture, used, "vidllm", dtype)
+    return OpenedWeights(
+        files=files,
+        config={k: v for k, v in architecture.own_config.items() if k != "model_type"},
+        own=architecture.own,
+        unused=[piece.official[0] for piece in pieces if piece.unused],
+        tensors=tensors,
+    )
+
+
+def read_weights(
+    kind: Kind, source: str | Path, *, dtype: Dtype = "keep"
+) -> tuple[dict, dict[str, Tensor]]:
+    """The fields of a model's configuration, and its state dict; see `open_weights`."""
+    opened = open_weights(kind, source, dtype=dtype)
+    return opened.config, {name: t for group in opened.tensors for name, t in group.items()}
 
 
 def read_architecture(kind: Kind, files: WeightFiles, *, converted: bool) -> Architecture:
@@ -225,8 +255,8 @@ def read_architecture(kind: Kind, files: WeightFiles, *, converted: bool) -> Arc
     try:
         with torch.device("meta"):
             return read(fields, files, converted)
-    except (TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (TypeError, ValueError, ArithmeticError, StrictDataclassError) as error:
+        reason = " ".join(str(error).split())
         raise VidLLMError(f"config.json of {files.path} is not one of {kind}: {reason}") from error
 
 

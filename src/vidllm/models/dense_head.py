@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vidllm.models.precision import full_precision
+from vidllm.models.precision import at_least_float32, full_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +179,7 @@ class DenseHead(nn.Module):
         )
         with full_precision(patches[0].device):
             raw = torch.cat([self._decode(chunk, grid, image_size) for chunk in chunks])
-            values, conf = activate_dense(raw, self.config.activation)
+            values, conf = activate_dense(at_least_float32(raw), self.config.activation)
         batch = features[0].shape[:2]
         return values.unflatten(0, batch), conf.unflatten(0, batch)
 

@@ -7,12 +7,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForDepthEstimation,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
 
 from vidllm.models.convert import Dtype, read_weights
 from vidllm.models.llava_3d import LLaVA3D, LLaVA3DConfig
 from vidllm.models.llava_3d_processor import LLaVA3DProcessor
+from vidllm.models.public_depth import PREPARATIONS, PublicDepth
 from vidllm.models.vggt import VGGT, VGGTConfig
+from vidllm.models.weight_files import read_json
 from vidllm.types import UsageError, VidLLMError
 
 VGGT_HUB_ID = "facebook/VGGT-1B"
@@ -57,7 +65,7 @@ def load_llava_3d(
         model = LLaVA3D(LLaVA3DConfig(**fields))
     model.load_state_dict(weights, assign=True)
     model.restore_buffers()
-    tokenizer = _tokenizer(path if path.is_dir() else path.parent)
+    tokenizer = read_tokenizer(path if path.is_dir() else path.parent)
     config = model.config
     processor = LLaVA3DProcessor(
         tokenizer, num_frames=config.num_frames, image_size=config.vision["image_size"]
@@ -65,8 +73,48 @@ def load_llava_3d(
     return model.eval(), processor
 
 
-def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """LLaVA-3D-7B comes with ``tokenizer.model`` only, which sentencepiece reads."""
+def load_public_depth(source: str | Path) -> PublicDepth:
+    """A metric depth network of Hugging Face: ZoeDepth, Depth Pro or Depth Anything (metric).
+
+    Args:
+        source: Folder or hub id.
+
+    Raises:
+        UsageError: There is no such network.
+        VidLLMError: It cannot be read, or gives no metric depth.
+    """
+    folder = _local(source)
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"no depth network {str(source)!r}: give a folder or a hub id")
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        if config.model_type not in PREPARATIONS:
+            raise VidLLMError(
+                f"{source} is a {config.model_type}: metric depth is read from "
+                f"{', '.join(PREPARATIONS)}"
+            )
+        network, info = AutoModelForDepthEstimation.from_pretrained(
+            folder, config=config, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise VidLLMError(f"cannot load {source}: {str(error).strip().splitlines()[0]}") from error
+    if wrong := sorted({*map(str, info["missing_keys"]), *map(str, info["mismatched_keys"])}):
+        raise VidLLMError(
+            f"weights of {source} do not fit its config: {wrong[0]} is not as it says"
+        )
+    preparation = PREPARATIONS[config.model_type]
+    described = folder / "preprocessor_config.json"
+    if described.is_file():
+        preparation = preparation.read(read_json(described))
+    return PublicDepth(network, preparation).eval()
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """LLaVA-3D's, which comes with ``tokenizer.model`` only; sentencepiece reads that.
+
+    Raises:
+        VidLLMError: There is none, or sentencepiece is not installed.
+    """
     whole = (folder / "tokenizer.json").is_file()
     if (folder / "tokenizer.model").is_file() and not whole and not find_spec("sentencepiece"):
         raise VidLLMError(

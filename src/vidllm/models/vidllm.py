@@ -115,9 +115,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         text = TextBatch(
             input_ids=input_ids, attention_mask=attention_mask, labels=labels, turn_ids=turn_ids
         )
-        text = expand_placeholders(
-            text, self.config.video_token_id, [len(tokens) for tokens in scene.visual_tokens]
-        )
+        counts = [len(tokens) for tokens in scene.visual_tokens or ()]
+        text = expand_placeholders(text, self.config.video_token_id, counts)
         embeddings = self._embed(text.input_ids, scene, places)
         mask, positions = text.attention_mask, None
         if text.turn_ids is not None:
@@ -176,18 +175,21 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             semantic_tokens=semantic_tokens,
             word_logits=word_logits,
         )
-        if not speak:
-            return scene
-
-        # Semantic flow: 3D patches -> pooling -> projector
-        if patch_points is None:
-            patch_points = self.patch_points(geometry)  # [B, N, 3], no gradient
-        scene.patch_points = patch_points
-        scene.patches = self.patch_3d.lift(semantic_tokens.flatten(1, 2), patch_points)
-        scene.visual_tokens = self._visual_tokens(
-            scene.patches, patch_points, bridge_tokens, word_logits
-        )
+        if speak:
+            self._speak(scene, bridge_tokens, patch_points)
         return scene
+
+    def _speak(
+        self, scene: SceneEncoding, bridge_tokens: Tensor | None, patch_points: Tensor | None
+    ) -> None:
+        """Semantic flow: 3D patches -> pooling -> projector."""
+        if patch_points is None:
+            patch_points = self.patch_points(scene.geometry)  # [B, N, 3], no gradient
+        scene.patch_points = patch_points
+        scene.patches = self.patch_3d.lift(scene.semantic_tokens.flatten(1, 2), patch_points)
+        scene.visual_tokens = self._visual_tokens(
+            scene.patches, patch_points, bridge_tokens, scene.word_logits
+        )
 
     def reconstruct(
         self,

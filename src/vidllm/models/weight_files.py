@@ -54,7 +54,7 @@ class WeightFiles(Mapping[str, Tensor]):
         self.path = Path(path)
         self.files, index = _find(self.path)
         folder = self.path if self.path.is_dir() else self.path.parent
-        self.config = _read_json(folder / "config.json") if _is_file(folder, "config.json") else {}
+        self.config = read_json(folder / "config.json") if _is_file(folder, "config.json") else {}
         self.meta: dict[str, Tensor] = {}
         self._file_of: dict[str, Path] = {}
         self._pickled: dict[Path, dict[str, Tensor]] = {}
@@ -191,9 +191,11 @@ def _is_file(folder: Path, name: str) -> bool:
 
 
 def _read_index(file: Path) -> tuple[list[Path], dict[str, Path]]:
-    places = _read_json(file).get("weight_map")
-    if not isinstance(places, dict) or not places:
-        raise VidLLMError(f"{file} is no index of weights: it has no weight_map")
+    places = read_json(file).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(v, str) for v in places.values()):
+        places = {}
+    if not places:
+        raise VidLLMError(f"{file} is no index of weights: it has no weight_map of file names")
     for shard in sorted(set(places.values())):
         if Path(shard).name != shard:
             raise VidLLMError(f"{file} names {shard!r}, which is not in its folder")
@@ -203,7 +205,12 @@ def _read_index(file: Path) -> tuple[list[Path], dict[str, Path]]:
     return files, {name: file.parent / shard for name, shard in places.items()}
 
 
-def _read_json(file: Path) -> dict:
+def read_json(file: Path) -> dict:
+    """The object in a JSON file.
+
+    Raises:
+        VidLLMError: It cannot be read, or holds something else.
+    """
     try:
         fields = json.loads(file.read_text())
     except (OSError, ValueError) as error:

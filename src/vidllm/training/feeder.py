@@ -97,10 +97,10 @@ class Feeder(Dataset[Portion | VidLLMError]):
                 raise portion
             yield portion
 
-    def __getitem__(self, number: int) -> Portion | VidLLMError:
+    def __getitem__(self, index: int) -> Portion | VidLLMError:
         """The batch of that number, or why there is none: a loader would add its own traceback."""
         try:
-            return self.portion(number)
+            return self.portion(index)
         except VidLLMError as error:
             return error
 
