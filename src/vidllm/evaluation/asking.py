@@ -64,7 +64,7 @@ def count_tokens(scene: Scene, predictions: Sequence[dict]) -> dict[str, int]:
         "answers": [record["answer"] for record in predictions if "answer" in record],
     }
     counts = {name: sum(len(tokenizer(t).input_ids) for t in own) for name, own in texts.items()}
-    return {"visual": len(scene._tensors["visual_tokens"])} | counts
+    return {"visual": scene.num_visual_tokens} | counts
 
 
 def box_rows(boxes: Sequence[Box3D]) -> Float[np.ndarray, "Q 6"]:

@@ -106,7 +106,7 @@ def _decode(
         inputs_embeds=embeddings,
         attention_mask=mask,
         position_ids=positions,
-        past_key_values=cache,
+        cache=cache,
         use_cache=True,
     )
     return output.last_hidden_state

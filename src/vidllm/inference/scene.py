@@ -55,6 +55,11 @@ class Scene:
         self.seconds = seconds or {}
         self._tensors = tensors
 
+    @property
+    def num_visual_tokens(self) -> int:
+        """Tokens in which the language model sees the scene."""
+        return len(self._tensors["visual_tokens"])
+
     @overload
     def ask(self, question: str, *, config: GenerationConfig | None = None) -> Answer: ...
 

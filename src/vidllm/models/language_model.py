@@ -128,7 +128,7 @@ def build_prefix(
 ) -> Prefix:
     """Run the prefix through the language model once."""
     cache = DynamicCache()
-    language_model.get_decoder()(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
+    language_model.get_decoder()(inputs_embeds=embeddings, cache=cache, use_cache=True)
     return Prefix(
         input_ids=input_ids,
         keys=[layer.keys for layer in cache.layers],
