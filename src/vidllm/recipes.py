@@ -193,6 +193,9 @@ def tiny_gpu() -> TrainConfig:
         trained=learns | TINY_RECONSTRUCTION,
         steps=1200,
         learning_rate=8e-4,
+        augmentation=replace(
+            first.augmentation, least_span=0.25
+        ),  # near cameras are easier to relate
     )
     joint = replace(
         reconstruct,
@@ -205,6 +208,7 @@ def tiny_gpu() -> TrainConfig:
         | {"language_model": 1.0},
         steps=1200,
         warmup=0.1,
+        augmentation=replace(first.augmentation, least_span=0.6),
         lora=LoraConfig(),
         turns=TurnMix(qa=8, situated_qa=3, vsi=2, referring=3, multi_referring=1, captions=1),
         true_geometry=0.3,

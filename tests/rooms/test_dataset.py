@@ -301,6 +301,20 @@ def test_frames_cover_the_clip():
     assert all(set(drawn[:, i]) == set(range(10 * i, 10 * i + 10)) for i in range(4))
 
 
+def test_frames_of_a_part_of_the_clip_are_closer_together():
+    rng = np.random.default_rng(0)
+    drawn = np.stack([choose_frames(40, 4, rng, least_span=0.2) for _ in range(2000)])
+    assert (np.diff(drawn) > 0).all()
+    assert set(drawn[:, 0]) >= {0, 30}
+    assert drawn[:, 3].max() == 39
+    lengths = drawn[:, 3] - drawn[:, 0]
+    assert lengths.min() <= 6
+    assert lengths.max() >= 34
+    assert choose_frames(4, 4, rng, least_span=0.2).tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="least_span must be in"):
+        Augmentation(least_span=0)
+
+
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("zoom", [1.0, 0.7])
 def test_windows_stay_in_the_picture(mirrored, zoom):

@@ -48,6 +48,9 @@ class Augmentation:
     """Smallest share of the picture's sides that a cut keeps; 1 cuts nothing."""
     mirror: float = 0.5
     """Probability."""
+    least_span: float = 1.0
+    """Smallest share of a clip that frames are drawn from; below 1 cameras may be closer together
+    than those of a whole clip."""
     reverse: float = 0.25
     """Probability of running backwards."""
     shuffle: float = 0.1
@@ -56,6 +59,8 @@ class Augmentation:
     def __post_init__(self) -> None:
         if not 0 < self.least_zoom <= 1:
             raise ValueError(f"least_zoom must be in (0, 1], got {self.least_zoom}")
+        if not 0 < self.least_span <= 1:
+            raise ValueError(f"least_span must be in (0, 1], got {self.least_span}")
         if self.reverse + self.shuffle > 1:
             raise ValueError(
                 f"reverse and shuffle exclude each other, got {self.reverse} and {self.shuffle}"
@@ -174,9 +179,14 @@ def choose_window(
 
 
 def choose_frames(
-    num_frames: int, count: int, rng: np.random.Generator | None = None, order: Order = "time"
+    num_frames: int,
+    count: int,
+    rng: np.random.Generator | None = None,
+    order: Order = "time",
+    *,
+    least_span: float = 1.0,
 ) -> Integer[np.ndarray, "S"]:
-    """Positions of ``count`` frames that cover a whole clip.
+    """Positions of ``count`` frames that cover a clip, or a random part of it.
 
     Args:
         num_frames: Of the clip; where it has no more than ``count``, all are taken.
@@ -184,6 +194,7 @@ def choose_frames(
         rng: Draws one frame from each of ``count`` equal stretches, and the order; without it
             frames are evenly spread, the first and the last included.
         order: How the frames follow each other.
+        least_span: Smallest share of the clip that ``rng`` may draw from.
     """
     if count >= num_frames:
         chosen = np.arange(num_frames)
@@ -191,7 +202,11 @@ def choose_frames(
         chosen = np.floor(np.arange(count) * (num_frames - 1) / max(count - 1, 1) + 0.5).astype(int)
         chosen = chosen if count > 1 else np.array([(num_frames - 1) // 2])
     else:
-        starts = np.arange(count + 1) * num_frames // count
+        span, first = num_frames, 0
+        if least_span < 1:
+            span = max(count, round(num_frames * rng.uniform(least_span, 1)))
+            first = rng.integers(num_frames - span + 1)
+        starts = first + np.arange(count + 1) * span // count
         chosen = rng.integers(starts[:-1], starts[1:])
     if order == "reversed":
         return chosen[::-1].copy()

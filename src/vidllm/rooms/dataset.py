@@ -173,7 +173,13 @@ def make_sample(
     order = change.draw_order(rng) if change else "time"
     mirrored = bool(change and rng.random() < change.mirror)
     zoom = rng.uniform(change.least_zoom, 1) if change else 1.0
-    frames = choose_frames(scene.num_frames, settings.num_frames, rng if change else None, order)
+    frames = choose_frames(
+        scene.num_frames,
+        settings.num_frames,
+        rng if change else None,
+        order,
+        least_span=change.least_span if change else 1.0,
+    )
     path = scene.path
     window = choose_window(
         (path.height, path.width),
