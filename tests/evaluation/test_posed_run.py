@@ -34,10 +34,13 @@ def sequences(tmp_path_factory):
 class Oracle:
     """Pipeline and scene that know a sequence, twice as large as it is."""
 
-    def __init__(self, truth, processor):
-        self.truth, self.processor = truth, processor
+    num_visual_tokens = 7
+
+    def __init__(self, truth, small):
+        self.truth, self.processor = truth, small.processor
+        self.model_from_image = small.model_from_image
         self.seconds = {"sample": 0.0, "encode": 0.0}
-        self.pipeline, self._tensors = self, {"visual_tokens": np.zeros((7, 3))}
+        self.pipeline = self
 
     def __call__(self, frames, seed):
         cameras = np.linalg.inv([np.vstack([e, [0, 0, 0, 1]]) for e in self.truth.extrinsics])
@@ -67,7 +70,7 @@ class Oracle:
 @pytest.mark.parametrize("layout", ["seven-scenes", "tum"])
 def test_the_truth_lies_on_the_wall(sequences, small_pipeline, layout):
     sequence = read_sequences(sequences / layout.split("-")[0], layout)[0]
-    truth = true_geometry(sequence, [0, 2, 3], small_pipeline.processor)
+    truth = true_geometry(sequence, [0, 2, 3], small_pipeline)
     images = small_pipeline.processor.prepare_images(sequence.frames([0]))
     assert truth.depth.shape == (3, *images.shape[2:])
     known = truth.depth > 0
@@ -94,8 +97,8 @@ def test_pixels_take_the_nearest_of_the_file():
 
 def test_the_truth_at_twice_its_size_has_that_error_only(sequences, small_pipeline):
     sequence = read_sequences(sequences / "seven", "seven-scenes")[0]
-    truth = true_geometry(sequence, [0, 1, 2, 3], small_pipeline.processor)
-    oracle = Oracle(truth, small_pipeline.processor)
+    truth = true_geometry(sequence, [0, 1, 2, 3], small_pipeline)
+    oracle = Oracle(truth, small_pipeline)
     result = examine_sequence(oracle, sequence, num_frames=9)  # more than there are
     assert result.problems == []
     assert set(result.geometry) == set(GEOMETRY) - set(ROOM_FRAME)
@@ -148,7 +151,7 @@ def test_a_run_goes_on_and_makes_a_report(sequences, small_pipeline, tmp_path):
 def test_frames_of_the_kitchen_agree_with_each_other(shared_data, small_pipeline):
     """Poses, intrinsics and depth belong together: two views show the same surfaces."""
     (sequence,) = read_sequences(shared_data / "redkitchen", "seven-scenes")
-    truth = true_geometry(sequence, [0, 2], small_pipeline.processor)
+    truth = true_geometry(sequence, [0, 2], small_pipeline)
     points, known = true_points(truth), truth.depth > 0
     together = score_points(points[0][known[0]], points[1][known[1]], voxel_size=None)
     wrong = truth.extrinsics.copy()

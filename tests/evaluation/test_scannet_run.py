@@ -70,7 +70,7 @@ class Oracle(Pipeline, Scene):
         indices = frames.frame_indices.tolist()
         exact = self.stored.reconstruction(indices)
         prepared = PreparedScene(self.path / "prepared" / name)
-        truth = true_geometry(prepared, indices, self.processor)
+        truth = true_geometry(prepared, indices, self)
         extrinsics = np.linalg.inv(self.stored.path.camera_to_world[indices])
         own = (extrinsics @ self.stored.path.camera_to_world[indices[0]])[:, :3]
         truth = replace(truth, extrinsics=own)

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from posed_frames import write_seven_scenes
 from safetensors.torch import save_file
 from small_llava_3d import make_llava_3d, make_vggt
 from small_model import make_tokenizer
 
+from vidllm.evaluation.posed_run import PosedSettings, run_posed
+from vidllm.evaluation.runner import RunRequest
 from vidllm.inference.concatenated import (
     ConcatenatedPipeline,
     ConcatenatedScene,
@@ -25,6 +28,7 @@ from vidllm.models.convert import convert
 from vidllm.models.llava_3d_processor import DESCRIBE_PLACE, DESCRIBE_SCENE, LLaVA3DProcessor
 from vidllm.models.llava_3d_weights import llava_3d_config_to_official, llava_3d_to_official
 from vidllm.types import Box3D, Frames, UsageError
+from vidllm.video import vggt_preprocess
 
 QUESTIONS = ["What is here?", "How many chairs are there in the whole room?"]
 SHORT = GenerationConfig(max_new_tokens=8)
@@ -254,3 +258,33 @@ def test_vggt_1b_runs_end_to_end_in_12_gb():
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 12  # GB
+
+
+@pytest.mark.parametrize("size", [(480, 640), (640, 480), (300, 301)])
+def test_pixels_are_where_vggt_puts_them(pipeline, size):
+    """Pictures whose colours are the places of their pixels; borders are blurred by resizing."""
+    height, width = size
+    v, u = np.mgrid[:height, :width]
+    places = np.stack([255 * u / width, 255 * v / height, 0 * u], axis=-1)
+    picture = Image.fromarray(places.round().astype(np.uint8))
+    image = vggt_preprocess([picture], "crop", pipeline.vggt.config.img_size)[0].numpy()
+    (rows, columns), moved = pipeline.model_from_image(size)
+    assert image.shape[1:] == (rows, columns)
+    y, x = np.mgrid[2 : rows - 2, 2 : columns - 2]
+    found_u = (x - moved[0, 2]) / moved[0, 0]
+    found_v = (y - moved[1, 2]) / moved[1, 1]
+    inner = image[:, 2:-2, 2:-2]
+    np.testing.assert_allclose(inner[0] * width, found_u, atol=1.5)
+    np.testing.assert_allclose(inner[1] * height, found_v, atol=1.5)
+
+
+def test_sequences_are_evaluated(pipeline, tmp_path):
+    """Against depth and poses, at the pixels of VGGT's frames."""
+    write_seven_scenes(tmp_path / "data" / "seq-01")
+    request = RunRequest(
+        data=tmp_path / "data", out=tmp_path / "run", settings=PosedSettings(), num_frames=2
+    )
+    run = run_posed(pipeline, request, "seven-scenes")
+    assert run.scenes[0]["geometry"]["abs_rel_metric"] > 0
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert about["short_side"] == pipeline.vggt.config.img_size

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import Positional
 
-from vidllm.cli.options import messages, quiet_libraries, results, working
+from vidllm.cli.options import Scale, messages, open_model, quiet_libraries, results, working
 from vidllm.types import UsageError
 
 if TYPE_CHECKING:
     from vidllm.evaluation.run_report import Report
     from vidllm.evaluation.runner import RunRequest
-    from vidllm.inference.pipeline import Pipeline
+    from vidllm.inference.concatenated import AnyPipeline
 
 Sequences = Literal["seven-scenes", "tum"]
 Asked = Literal["scanqa", "sqa3d", "scan2cap", "scanrefer", "multi3drefer", "nr3d", "sr3d"]
@@ -40,7 +40,8 @@ class Run:
     """Folder of the run: predictions, report.json, report.md; made if needed. eval-BENCHMARK here
     when left out."""
     model: str = "tiny"
-    """Name (tiny), a directory written by save_pretrained, or a hub id."""
+    """Name (tiny), a directory written by save_pretrained, a hub id, or vggt+llava-3d (not of
+    rooms)."""
     num_frames: int | None = None
     """Frames of a scene; the model's own number when left out."""
     limit: int | None = None
@@ -64,6 +65,12 @@ class Run:
     """auto, cpu, cuda, cuda:1, mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of encoder and language model; auto is bfloat16 on CUDA, float32 elsewhere."""
+    scale: float | None = None
+    """Of vggt+llava-3d: metres per unit of its reconstruction."""
+    camera_height: float | None = None
+    """Of vggt+llava-3d: the camera's height above the floor, metres."""
+    metric_depth: str | None = None
+    """Of vggt+llava-3d: a metric depth network, or its folder or hub id."""
     seed: int = 0
     """Draws what is asked, and the frames that set the scale."""
     json: bool = False
@@ -131,6 +138,8 @@ class Run:
             seed=self.seed,
         )
         request = self._request(out, settings)
+        if "+" in self.model:
+            raise UsageError(f"rooms cuts its truth as Vid-LLM cuts frames: not for {self.model}")
         if self.majority_from is not None:
             Archive(self.majority_from)  # refused now, not after hours
         if self.blind is not None:
@@ -190,15 +199,14 @@ class Run:
             return make_benchmark_report(done, named, videos, out)
 
     @contextmanager
-    def _loaded(self) -> "Generator[tuple[Pipeline, Callable[[str, int, int], None]]]":
+    def _loaded(self) -> "Generator[tuple[AnyPipeline, Callable[[str, int, int], None]]]":
         """The model, and what shows how far it is."""
-        from vidllm.inference.pipeline import Pipeline
-
         quiet_libraries()
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
         with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as bar:
             task = bar.add_task(f"loading {self.model}", total=None)
-            pipeline = Pipeline.from_pretrained(self.model, device=self.device, dtype=self.dtype)
+            scale = Scale(self.scale, self.camera_height, self.metric_depth)
+            pipeline = open_model(self.model, scale, device=self.device, dtype=self.dtype)
 
             def progress(scene: str, done: int, total: int) -> None:
                 bar.update(task, description=scene, completed=done, total=total)

@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,8 +14,7 @@ from rich.markup import escape
 from vidllm.types import Box3D, UsageError
 
 if TYPE_CHECKING:
-    from vidllm.inference.concatenated import ConcatenatedPipeline
-    from vidllm.inference.pipeline import Pipeline
+    from vidllm.inference.concatenated import AnyPipeline
     from vidllm.inference.scene import Scene
 
 messages = Console(stderr=True)
@@ -51,13 +50,18 @@ class Common:
     json: bool = False
     """Print the result as one JSON object."""
 
-    def load(self) -> "Pipeline | ConcatenatedPipeline":
+    def load(self) -> "AnyPipeline":
         """The model, quietly, with a progress line."""
         quiet_libraries()
         if self.num_frames is not None and self.num_frames < 1:
             raise UsageError(f"--num-frames must be at least 1, got {self.num_frames}")
         with working(f"loading {self.model}"):
-            pipeline = self._load_concatenated() if "+" in self.model else self._load_one()
+            pipeline = open_model(
+                self.model,
+                Scale(self.scale, self.camera_height, self.metric_depth),
+                device=self.device,
+                dtype=self.dtype,
+            )
             if self.quantize is not None:
                 from vidllm.inference.quantize import quantize_language_model
 
@@ -68,28 +72,7 @@ class Common:
                 compile_blocks(getattr(pipeline, "vggt", pipeline.model))
         return pipeline
 
-    def _load_concatenated(self) -> "ConcatenatedPipeline":
-        from vidllm.inference.concatenated import ConcatenatedPipeline
-        from vidllm.inference.metric_scale import MetricScale
-
-        metric = MetricScale(
-            scale=self.scale, camera_height=self.camera_height, metric_depth=self.metric_depth
-        )
-        return ConcatenatedPipeline.from_pretrained(
-            self.model, metric_scale=metric, device=self.device, dtype=self.dtype
-        )
-
-    def _load_one(self) -> "Pipeline":
-        from vidllm.inference.pipeline import Pipeline
-
-        if (self.scale, self.camera_height, self.metric_depth) != (None, None, None):
-            raise UsageError(
-                "--scale, --camera-height and --metric-depth are for vggt+llava-3d: "
-                "other models find the scale"
-            )
-        return Pipeline.from_pretrained(self.model, device=self.device, dtype=self.dtype)
-
-    def encode(self, pipeline: "Pipeline | ConcatenatedPipeline", video: str) -> "Scene":
+    def encode(self, pipeline: "AnyPipeline", video: str) -> "Scene":
         """Encode a video with a progress line."""
         with working("starting") as status:
 
@@ -104,6 +87,37 @@ class Common:
             print(json.dumps(record, ensure_ascii=False, allow_nan=False))
         else:
             results.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class Scale(NamedTuple):
+    """What --scale, --camera-height and --metric-depth say."""
+
+    scale: float | None
+    camera_height: float | None
+    metric_depth: str | None
+
+
+def open_model(name: str, scale: Scale, *, device: str, dtype: str) -> "AnyPipeline":
+    """The model of a name; two names joined by ``+`` are VGGT and LLaVA-3D.
+
+    Raises:
+        UsageError: A scale is given to a model that finds it, or none to one that does not.
+    """
+    from vidllm.inference.concatenated import ConcatenatedPipeline
+    from vidllm.inference.metric_scale import MetricScale
+    from vidllm.inference.pipeline import Pipeline
+
+    if "+" in name:
+        metric = MetricScale(**scale._asdict())
+        return ConcatenatedPipeline.from_pretrained(
+            name, metric_scale=metric, device=device, dtype=dtype
+        )
+    if any(value is not None for value in scale):
+        raise UsageError(
+            "--scale, --camera-height and --metric-depth are for vggt+llava-3d: "
+            "other models find the scale"
+        )
+    return Pipeline.from_pretrained(name, device=device, dtype=dtype)
 
 
 @contextmanager

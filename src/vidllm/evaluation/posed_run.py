@@ -16,12 +16,10 @@ from vidllm.evaluation.curves import scene_curves
 from vidllm.evaluation.frames import seven_scenes_cameras, tum_cameras
 from vidllm.evaluation.geometry import TrueGeometry, score_geometry
 from vidllm.evaluation.runner import Progress, Run, RunRequest, SceneResult, describe, run_scenes
-from vidllm.inference.pipeline import Pipeline
+from vidllm.inference.concatenated import AnyPipeline
 from vidllm.inference.scene import Scene
-from vidllm.models.processor import MAX_ASPECT, VidLLMProcessor
 from vidllm.rooms.augmentation import choose_frames
 from vidllm.types import UsageError, VidLLMError
-from vidllm.video import fit_to_patches
 
 _CAMERAS = {"seven-scenes": seven_scenes_cameras, "tum": tum_cameras}
 
@@ -35,7 +33,7 @@ class PosedSettings:
 
 
 def run_posed(
-    pipeline: Pipeline,
+    pipeline: AnyPipeline,
     request: RunRequest,
     layout: Layout,
     progress: Progress = lambda scene, done, total: None,
@@ -57,7 +55,7 @@ def run_posed(
 
 
 def examine_sequence(
-    pipeline: Pipeline, sequence: PosedSequence, num_frames: int, seed: int = 0
+    pipeline: AnyPipeline, sequence: PosedSequence, num_frames: int, seed: int = 0
 ) -> SceneResult:
     """Reconstruct some frames of a sequence and compare them with its depth and poses.
 
@@ -70,7 +68,7 @@ def examine_sequence(
     positions = choose_frames(len(sequence), num_frames).tolist()
     start = perf_counter()
     frames = sequence.frames(positions)
-    truth = true_geometry(sequence, positions, pipeline.processor)
+    truth = true_geometry(sequence, positions, pipeline)
     seconds = {"read": perf_counter() - start}
     scene = pipeline(frames, seed=seed)
     seconds["encode"] = scene.seconds["sample"] + scene.seconds["encode"]
@@ -103,14 +101,14 @@ def finish(
 
 
 def true_geometry(
-    sequence: PosedSequence, positions: list[int], processor: VidLLMProcessor
+    sequence: PosedSequence, positions: list[int], pipeline: AnyPipeline
 ) -> TrueGeometry:
     """Depth and cameras of some frames at the model's pixels, in the benchmark's world."""
     raw = sequence.depth(positions)
     return at_model_pixels(
         raw,
         _CAMERAS[sequence.layout](sequence.poses[positions]),
-        processor,
+        pipeline,
         color_size=(raw.shape[1], raw.shape[2]),
         intrinsics=sequence.intrinsics,
     )
@@ -119,7 +117,7 @@ def true_geometry(
 def at_model_pixels(
     raw: Float[np.ndarray, "S H W"],
     cameras: Float[np.ndarray, "S 4 4"],
-    processor: VidLLMProcessor,
+    pipeline: AnyPipeline,
     *,
     color_size: tuple[int, int],
     intrinsics: Float[np.ndarray, "3 3"],
@@ -130,24 +128,17 @@ def at_model_pixels(
     Args:
         raw: Depth as the file has it, metres; 0 where unknown.
         cameras: Camera-to-benchmark.
-        processor: Of the model.
+        pipeline: The model, for how it cuts them.
         color_size: Height and width of the colour images.
         intrinsics: Of the colour images.
         depth_intrinsics: Of ``raw``, where it has its own.
     """
-    images, model_from_color = fit_to_patches(
-        np.zeros((1, *color_size, 3), np.uint8),
-        short_side=processor.short_side,
-        patch_size=processor.patch_size,
-        intrinsics=np.eye(3)[None],
-        max_long_side=MAX_ASPECT * processor.short_side,
-    )
-    to_model = model_from_color[0].numpy()
+    size, to_model = pipeline.model_from_image(color_size)
     of_model = to_model @ intrinsics
     if depth_intrinsics is not None:
         to_model = of_model @ np.linalg.inv(depth_intrinsics)
     return TrueGeometry(
-        depth=nearest_pixels(raw, to_model, (images.shape[2], images.shape[3])),
+        depth=nearest_pixels(raw, to_model, size),
         extrinsics=np.linalg.inv(cameras)[:, :3],
         intrinsics=np.repeat(of_model[None], len(raw), axis=0),
     )

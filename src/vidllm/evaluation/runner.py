@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vidllm.inference.pipeline import Pipeline
+from vidllm.inference.concatenated import AnyPipeline
 from vidllm.types import UsageError, VidLLMError
 
 RUN_FILE, PREDICTIONS_FILE, SCENES_FILE = "run.json", "predictions.jsonl", "scenes.jsonl"
@@ -200,15 +200,15 @@ def _resume(out: Path, about: dict) -> list[dict]:
     return run.scenes
 
 
-def describe(pipeline: Pipeline, request: RunRequest, benchmark: str) -> dict:
+def describe(pipeline: AnyPipeline, request: RunRequest, benchmark: str) -> dict:
     """What may not change within a run."""
     return {
         "benchmark": benchmark,
         "model": pipeline.name,
         "trained": pipeline.trained,
-        "weights": fingerprint(pipeline.model),
+        "weights": fingerprint(*pipeline.networks),
         "num_frames": request.num_frames or pipeline.processor.num_frames,
-        "short_side": pipeline.processor.short_side,
+        "short_side": pipeline.short_side,
         "dtype": str(pipeline.dtype).removeprefix("torch."),
         "data": str(request.data),
         **asdict(request.settings),
@@ -216,10 +216,10 @@ def describe(pipeline: Pipeline, request: RunRequest, benchmark: str) -> dict:
 
 
 @torch.no_grad()
-def fingerprint(model: nn.Module) -> str:
+def fingerprint(*networks: nn.Module) -> str:
     """Tells one state of the weights from another by 64 values of every tensor."""
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+    for name, tensor in (item for network in networks for item in network.state_dict().items()):
         flat = tensor.flatten()
         values = flat[:: max(1, len(flat) // 64)].float().cpu().numpy()
         digest.update(name.encode() + values.tobytes())

@@ -40,9 +40,8 @@ from vidllm.evaluation.references import Question, read_questions, sqa3d_type
 from vidllm.evaluation.runner import Progress, Run, RunRequest, SceneResult, describe, run_scenes
 from vidllm.evaluation.scoring import SCAN2CAP_IOU
 from vidllm.geometry.boxes import pairwise_iou
-from vidllm.inference.pipeline import Pipeline
+from vidllm.inference.concatenated import AnyPipeline
 from vidllm.inference.scene import Scene
-from vidllm.models.processor import VidLLMProcessor
 from vidllm.rooms.augmentation import choose_frames
 from vidllm.types import UsageError, VidLLMError
 
@@ -80,7 +79,7 @@ class ScannetSettings:
 
 
 def run_scannet(
-    pipeline: Pipeline,
+    pipeline: AnyPipeline,
     request: RunRequest,
     questions: dict[str, list[Question]],
     progress: Progress = lambda scene, done, total: None,
@@ -157,7 +156,7 @@ def _given_boxes(settings: ScannetSettings, wanted: Sequence[str]) -> dict[str, 
 
 
 def examine_prepared(
-    pipeline: Pipeline,
+    pipeline: AnyPipeline,
     prepared: PreparedScene,
     questions: Sequence[Question],
     settings: ScannetSettings,
@@ -183,7 +182,7 @@ def examine_prepared(
     start = perf_counter()
     positions = choose_frames(len(prepared), num_frames).tolist()
     frames = prepared.frames(positions)
-    truth = true_geometry(prepared, positions, pipeline.processor)
+    truth = true_geometry(prepared, positions, pipeline)
     seconds = {"read": perf_counter() - start}
     scene = pipeline(frames, seed=settings.seed)
     seconds["encode"] = scene.seconds["sample"] + scene.seconds["encode"]
@@ -206,7 +205,7 @@ def examine_prepared(
 
 
 def true_geometry(
-    prepared: PreparedScene, positions: list[int], processor: VidLLMProcessor
+    prepared: PreparedScene, positions: list[int], pipeline: AnyPipeline
 ) -> TrueGeometry:
     """Depth and cameras of some frames at the model's pixels, in the axis-aligned frame."""
     cameras = scannet_cameras(prepared.camera_to_scan[positions], prepared.axis_alignment)
@@ -214,7 +213,7 @@ def true_geometry(
     return at_model_pixels(
         prepared.depth(positions),
         cameras,
-        processor,
+        pipeline,
         color_size=(height, width),
         intrinsics=prepared.color_intrinsics,
         depth_intrinsics=prepared.depth_intrinsics,

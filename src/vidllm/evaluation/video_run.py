@@ -10,7 +10,7 @@ from pathlib import Path
 from vidllm.evaluation.asking import ask, count_tokens, timed
 from vidllm.evaluation.references import Question, read_questions
 from vidllm.evaluation.runner import Progress, Run, RunRequest, SceneResult, describe, run_scenes
-from vidllm.inference.pipeline import Pipeline
+from vidllm.inference.concatenated import AnyPipeline
 from vidllm.types import UsageError
 
 _ANSWER_TOKENS = 12
@@ -27,7 +27,7 @@ class VideoSettings:
 
 
 def run_vsibench(
-    pipeline: Pipeline,
+    pipeline: AnyPipeline,
     request: RunRequest,
     videos: dict[str, list[Question]],
     progress: Progress = lambda scene, done, total: None,
@@ -81,7 +81,7 @@ def questions_by_video(settings: VideoSettings) -> dict[str, list[Question]]:
 
 
 def examine_video(
-    pipeline: Pipeline,
+    pipeline: AnyPipeline,
     video: Path,
     questions: list[Question],
     num_frames: int | None = None,

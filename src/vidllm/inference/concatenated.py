@@ -20,9 +20,9 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidllm.geometry.camera import rebase_extrinsics, unproject
 from vidllm.geometry.room_frame import estimate_room_frame
@@ -31,6 +31,7 @@ from vidllm.inference.metric_scale import MetricScale, RelativeGeometry
 from vidllm.inference.pipeline import (
     Device,
     Dtype,
+    Pipeline,
     Progress,
     frames_of,
     select_device,
@@ -144,6 +145,28 @@ class ConcatenatedPipeline:
             tensors = self._read_scene(frames, reconstruction, seed)
         return ConcatenatedScene(self, reconstruction, tensors, seconds)
 
+    def model_from_image(
+        self, image_size: tuple[int, int]
+    ) -> tuple[tuple[int, int], Float64[np.ndarray, "3 3"]]:
+        """See `Pipeline.model_from_image`: full width, and the height that VGGT's crop leaves."""
+        height, width = image_size
+        side = self.vggt.config.img_size
+        resized = round(height * (side / width) / 14) * 14
+        scales = np.array([side / width, resized / height])
+        moved = np.diag([*scales, 1.0])
+        moved[:2, 2] = 0.5 * scales - 0.5 - [0, max(0, resized - side) // 2]
+        return (min(resized, side), side), moved
+
+    @property
+    def short_side(self) -> int:
+        """Of VGGT's frames, pixels; their width, whichever side is shorter."""
+        return self.vggt.config.img_size
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Everything with weights."""
+        return self.vggt, self.model
+
     @torch.no_grad()
     def reconstruct(self, frames: Frames, *, seed: int = 0) -> Reconstruction:
         """VGGT's cameras and depth, in metres; the seed draws frames for a depth network."""
@@ -209,14 +232,10 @@ class ConcatenatedPipeline:
         self, frames: Frames, reconstruction: Reconstruction
     ) -> Float[np.ndarray, "S H H 3"]:
         """World points under the pixels of LLaVA-3D's square images."""
-        height, width = frames.images.shape[1:3]
-        rows, columns = reconstruction.depth.shape[1:]
+        (rows, columns), moved = self.model_from_image(frames.images.shape[1:3])
         u, v = self.processor.pixels_in_frames(frames)
-        resized = round(height * (columns / width) / 14) * 14  # before VGGT's crop
-        x = (u + 0.5) * (columns / width) - 0.5
-        y = (v + 0.5) * (resized / height) - 0.5 - max(0, resized - columns) // 2
-        x = x.round().astype(int).clip(0, columns - 1)
-        y = y.round().astype(int).clip(0, rows - 1)
+        x = (u * moved[0, 0] + moved[0, 2]).round().astype(int).clip(0, columns - 1)
+        y = (v * moved[1, 1] + moved[1, 2]).round().astype(int).clip(0, rows - 1)
         return reconstruction.world_points[:, y[:, None], x[None, :]]
 
 
@@ -318,3 +337,7 @@ def trained_frame_offset(points: Float[Tensor, "N 3"]) -> Float[Tensor, "3"]:
     low, high = some.quantile(some.new_tensor([0.02, 0.98]), dim=0)
     middle = (low + high) / 2
     return -torch.stack([middle[0], middle[1], low[2]])
+
+
+AnyPipeline = Pipeline | ConcatenatedPipeline
+"""What a model's name may stand for."""

@@ -9,16 +9,17 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from jaxtyping import Float64
+from torch import Tensor, nn
 
 from vidllm.inference.loading import load_model
 from vidllm.inference.scene import Scene
 from vidllm.models.outputs import SceneEncoding
 from vidllm.models.precision import store_linears_in
-from vidllm.models.processor import VidLLMProcessor
+from vidllm.models.processor import MAX_ASPECT, VidLLMProcessor
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.types import Frames, Reconstruction, UsageError, VidLLMError
-from vidllm.video import sample_frames
+from vidllm.video import fit_to_patches, sample_frames
 
 logger = logging.getLogger("vidllm")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -116,6 +117,33 @@ class Pipeline:
             "visual_tokens": encoding.visual_tokens[0],
         }
         return Scene(self, reconstruction, tensors, seconds)
+
+    def model_from_image(
+        self, image_size: tuple[int, int]
+    ) -> tuple[tuple[int, int], Float64[np.ndarray, "3 3"]]:
+        """Where the pixels of images of ``(H, W)`` are in the frames of a reconstruction.
+
+        Returns:
+            Height and width of these frames, and the map of pixel coordinates: scales and shifts.
+        """
+        images, moved = fit_to_patches(
+            np.zeros((1, *image_size, 3), np.uint8),
+            short_side=self.processor.short_side,
+            patch_size=self.processor.patch_size,
+            intrinsics=np.eye(3)[None],
+            max_long_side=MAX_ASPECT * self.processor.short_side,
+        )
+        return (images.shape[2], images.shape[3]), moved[0].numpy()
+
+    @property
+    def short_side(self) -> int:
+        """Of the frames, pixels before the crop."""
+        return self.processor.short_side
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Everything with weights."""
+        return (self.model,)
 
     def _encode(self, images: Tensor, seed: int) -> SceneEncoding:
         mixed = self.dtype != torch.float32
