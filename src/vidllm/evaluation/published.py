@@ -75,6 +75,9 @@ PUBLISHED = tuple(
     )
 )
 
+ITEMS = {figure.benchmark: figure.items for figure in FIGURES} | {"vsibench": 5130}
+"""Of whole benchmarks: ScanQA val, SQA3D test, VSI-Bench."""
+
 VSI_CHANCE = {
     "object_rel_distance": "25.0",
     "object_rel_direction": "36.1",

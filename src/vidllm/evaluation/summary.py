@@ -18,7 +18,7 @@ from vidllm.evaluation.plots import (
     plot_scores,
     plot_trajectories,
 )
-from vidllm.evaluation.published import PUBLISHED, VSI_CHANCE
+from vidllm.evaluation.published import ITEMS, PUBLISHED, VSI_CHANCE
 from vidllm.evaluation.report import Table
 from vidllm.evaluation.run_report import JSON_FILE, MARKDOWN_FILE, TITLES, write_files
 from vidllm.evaluation.runner import RUN_FILE, Run, read_run
@@ -183,12 +183,19 @@ def _scores(scores: Sequence[ScoreSource]) -> list[Section]:
         if benchmark == "vsibench":
             rows.append([f"chance {_MARK}", "", *(VSI_CHANCE.get(m, "") for m in metrics)])
         published = len(theirs) + (benchmark == "vsibench")
-        notes = [f"{f.system}, {f.metric}: {f.source}" for f in printed]
+        notes = [_whole(benchmark)] if published else []
+        notes += [f"{f.system}, {f.metric}: {f.source}" for f in printed]
         notes += [f"{s.label}: {line}" for s in own for line in _score_notes(s.record)]
         grid = Grid(head=("", "items", *metrics), rows=rows, published=published)
         title = f"{benchmark}, % (ours: protocol, tokeniser, 95 % interval)"
         sections.append(Section(title=title, blocks=[grid, Notes(lines=notes)]))
     return sections
+
+
+def _whole(benchmark: str) -> str:
+    """What published figures are about."""
+    size = f" of {ITEMS[benchmark]:,} items" if benchmark in ITEMS else ""
+    return f"published figures compare only with the whole benchmark{size}, by the same protocol"
 
 
 def _score_cell(record: dict, metric: str) -> str:
