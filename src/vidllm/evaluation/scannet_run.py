@@ -36,7 +36,7 @@ from vidllm.evaluation.geometry import TrueGeometry
 from vidllm.evaluation.grounding import EvalType
 from vidllm.evaluation.posed_run import at_model_pixels, finish
 from vidllm.evaluation.proposals import Boxes, cluster_boxes, read_proposals
-from vidllm.evaluation.references import Question, read_questions, sqa3d_type
+from vidllm.evaluation.references import Question, by_scene, read_questions, sqa3d_type
 from vidllm.evaluation.runner import Progress, Run, RunRequest, SceneResult, describe, run_scenes
 from vidllm.evaluation.scoring import SCAN2CAP_IOU
 from vidllm.geometry.boxes import pairwise_iou
@@ -136,10 +136,7 @@ def questions_by_scene(settings: ScannetSettings) -> dict[str, list[Question]]:
             f"{settings.references}: {len(silent):,} of {len(questions):,} records (as {silent[0]})"
             " lack a scene or a question; sqa3d needs its file of questions beside the annotations"
         )
-    scenes: dict[str, list[Question]] = {}
-    for question in questions:
-        scenes.setdefault(question.scene_id, []).append(question)
-    return scenes
+    return by_scene(questions)
 
 
 def _given_boxes(settings: ScannetSettings, wanted: Sequence[str]) -> dict[str, Boxes] | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidllm.evaluation.asking import ask, count_tokens, timed
-from vidllm.evaluation.references import Question, read_questions
+from vidllm.evaluation.references import Question, by_scene, read_questions
 from vidllm.evaluation.runner import Progress, Run, RunRequest, SceneResult, describe, run_scenes
 from vidllm.inference.concatenated import AnyPipeline
 from vidllm.types import UsageError
@@ -74,10 +74,7 @@ def questions_by_video(settings: VideoSettings) -> dict[str, list[Question]]:
             f"{settings.references}: {len(silent):,} of {len(questions):,} questions (as "
             f"{silent[0]}) name no video (path, or dataset and scene_name)"
         )
-    videos: dict[str, list[Question]] = {}
-    for question in questions:
-        videos.setdefault(question.scene_id, []).append(question)
-    return videos
+    return by_scene(questions)
 
 
 def examine_video(

@@ -17,7 +17,7 @@ from vidllm.models.pretrained import dinov2_small_path, language_model_path, wei
 from vidllm.models.processor import VidLLMProcessor
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.recipes import RECIPES
-from vidllm.types import UsageError, VidLLMError
+from vidllm.types import UsageError, VidLLMError, first_line
 
 Loaded = tuple[VidLLMForConditionalGeneration, VidLLMProcessor]
 
@@ -44,7 +44,7 @@ def load_config(name_or_path: str) -> VidLLMConfig:
             )
         return VidLLMConfig.from_pretrained(name_or_path)
     except OSError as error:
-        raise UsageError(f"no model at {name_or_path}: {_first_line(error)}") from error
+        raise UsageError(f"no model at {name_or_path}: {first_line(error)}") from error
 
 
 def load_model(name_or_path: str) -> Loaded:
@@ -74,7 +74,7 @@ def load_model(name_or_path: str) -> Loaded:
         model, info = cast(tuple[VidLLMForConditionalGeneration, dict], loaded)
         processor = VidLLMProcessor.from_pretrained(name_or_path)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise VidLLMError(f"cannot load model {name_or_path}: {_first_line(error)}") from error
+        raise VidLLMError(f"cannot load model {name_or_path}: {first_line(error)}") from error
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         if found := sorted(map(str, info.get(kind) or ())):
             names = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
@@ -83,10 +83,6 @@ def load_model(name_or_path: str) -> Loaded:
                 f"{kind.replace('_', ' ')} ({names})"
             )
     return model.eval(), processor
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
 
 
 def load_base(recipe: str, config: VidLLMConfig | None = None) -> Loaded:
@@ -143,7 +139,7 @@ def _lay_over(model: VidLLMForConditionalGeneration, directory: Path) -> None:
         try:
             tensors |= load_file(file)
         except (OSError, SafetensorError) as error:
-            raise VidLLMError(f"{file} cannot be read: {_first_line(error)}") from error
+            raise VidLLMError(f"{file} cannot be read: {first_line(error)}") from error
     for stored, tensor in tensors.items():
         name = stored.removesuffix(DIFFERENCE)
         if name.endswith(STEP) and name.removesuffix(STEP) + DIFFERENCE in tensors:

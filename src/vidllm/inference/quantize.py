@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from vidllm.types import UsageError, VidLLMError
+from vidllm.types import UsageError, VidLLMError, first_line
 
 Precision = Literal["int8", "int4"]
 
@@ -57,7 +57,7 @@ def quantize_language_model(language_model: PreTrainedModel, precision: Precisio
     decoder = language_model.get_decoder().layers.requires_grad_(False)
     try:
         quantize_(decoder, config)
-    except (ImportError, NotImplementedError, RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (ImportError, RuntimeError, AssertionError) as error:  # how torchao says "not here"
+        reason = first_line(error)
         raise VidLLMError(f"torchao cannot quantise to {precision} here: {reason}") from error
     return sum(isinstance(module, nn.Linear) for module in decoder.modules())

@@ -22,6 +22,7 @@ PARTS = (
     "global_frame_attention",
     "camera_head",
     "dense_head",
+    "point_head",
     "metric_depth_head",
     "patch_3d",
     "word_anchors",
@@ -50,7 +51,7 @@ def count(config: VidLLMConfig, image_size: tuple[int, int]) -> list[PartCost]:
     """Cost of every part for frames of ``(H, W)`` pixels.
 
     ``patch_3d``, ``word_anchors`` and ``grounding_head`` depend on the scene, not on frames alone;
-    only their parameters are given.
+    only their parameters are given. So are those of ``point_head``, which only training runs.
     """
     with torch.device("meta"):
         model = VidLLMForConditionalGeneration(config).eval().requires_grad_(False)

@@ -21,7 +21,7 @@ from vidllm.models.llava_3d_processor import LLaVA3DProcessor
 from vidllm.models.public_depth import PREPARATIONS, PublicDepth
 from vidllm.models.vggt import VGGT, VGGTConfig
 from vidllm.models.weight_files import read_json
-from vidllm.types import UsageError, VidLLMError
+from vidllm.types import UsageError, VidLLMError, first_line
 
 VGGT_HUB_ID = "facebook/VGGT-1B"
 LLAVA_3D_HUB_ID = "ChaimZhu/LLaVA-3D-7B"
@@ -97,7 +97,7 @@ def load_public_depth(source: str | Path) -> PublicDepth:
             folder, config=config, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise VidLLMError(f"cannot load {source}: {str(error).strip().splitlines()[0]}") from error
+        raise VidLLMError(f"cannot load {source}: {first_line(error)}") from error
     if wrong := sorted({*map(str, info["missing_keys"]), *map(str, info["mismatched_keys"])}):
         raise VidLLMError(
             f"weights of {source} do not fit its config: {wrong[0]} is not as it says"
@@ -123,7 +123,7 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, ImportError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise VidLLMError(
             f"no tokenizer in {folder}: put LLaVA-3D-7B's beside the weights ({reason})"
         ) from error
@@ -144,7 +144,7 @@ def _local(source: str | Path) -> Path:
     try:
         return Path(snapshot_download(str(source), allow_patterns=list(_HUB_FILES)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UsageError(
             f"{source} is not on this machine, and the hub does not give it: {reason}"
         ) from error

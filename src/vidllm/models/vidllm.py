@@ -115,7 +115,9 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         text = TextBatch(
             input_ids=input_ids, attention_mask=attention_mask, labels=labels, turn_ids=turn_ids
         )
-        counts = [len(tokens) for tokens in scene.visual_tokens or ()]
+        if scene.visual_tokens is None:
+            raise ValueError("the scene was encoded with speak=False: the language side needs True")
+        counts = [len(tokens) for tokens in scene.visual_tokens]
         text = expand_placeholders(text, self.config.video_token_id, counts)
         embeddings = self._embed(text.input_ids, scene, places)
         mask, positions = text.attention_mask, None

@@ -83,7 +83,8 @@ class Feeder(Dataset[Portion | VidLLMError]):
 
     def portions(self, start: int, stop: int, step: int = 1) -> Generator[Portion]:
         """Batches ``start, start + step, ...`` below ``stop``."""
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns in forked processes
+        if self.workers:  # where tokenizers would warn of forks
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         loader = DataLoader(
             self,
             batch_size=None,

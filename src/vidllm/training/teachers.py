@@ -36,7 +36,7 @@ from vidllm.models.official_weights import check_weights, encoder_from_official,
 from vidllm.models.pretrained import dinov2_small_path
 from vidllm.models.vggt import VGGTConfig
 from vidllm.models.vision_encoder import VisionEncoder
-from vidllm.types import UsageError, VidLLMError
+from vidllm.types import UsageError, VidLLMError, first_line
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -364,8 +364,7 @@ def _read_prefixed(file: Path, prefix: str) -> dict[str, Tensor]:
 
 
 def _unreadable(what: object, error: Exception) -> VidLLMError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return VidLLMError(f"cannot read {what}: {lines[0]}")
+    return VidLLMError(f"cannot read {what}: {first_line(error)}")
 
 
 def _efficientnet_lite0() -> nn.Module:

@@ -140,8 +140,8 @@ class Trainer:
         for index in range(start["stage"], len(stages)):
             resumed = checkpoint if index == start["stage"] and start["step"] else None
             loop = _Loop(self, index, weights, resumed)
-            loop.minutes_before = start.get("stage_minutes", 0.0) if resumed else 0.0
-            step, losses = loop.run(start["step"] if resumed else 0)
+            begun = (start["step"], start.get("stage_minutes", 0.0)) if resumed else (0, 0.0)
+            step, losses = loop.run(*begun)
             finished = loop.ended and index == len(stages) - 1
             if loop.stopped:
                 break
@@ -232,8 +232,9 @@ class _Loop:
         names = config.geometry_teacher, config.semantic_teacher
         return tuple(open_teacher(name, patch_size=patch, device=device) for name in names)
 
-    def run(self, first: int) -> tuple[int, dict[str, float]]:
-        """Steps from ``first``; how many are done, and the last losses."""
+    def run(self, first: int, minutes: float) -> tuple[int, dict[str, float]]:
+        """Steps from ``first``, after so many minutes; how many are done, and the last losses."""
+        self.minutes_before = minutes
         trainer, stage, ranks = self.trainer, self.stage, self.trainer.ranks
         tracker = None
         if ranks.is_first:
@@ -269,9 +270,10 @@ class _Loop:
         """Of the stage, what is over after so many updates; all processes answer alike."""
         if self.stage.minutes is None:
             return done / self.stage.steps
-        ranks = self.trainer.ranks
-        share = torch.tensor([self.minutes / self.stage.minutes], device=ranks.device)
-        return float(distributed.mean_over_ranks(share, ranks))
+        share, ranks = self.minutes / self.stage.minutes, self.trainer.ranks
+        if ranks.world == 1:
+            return share
+        return float(distributed.mean_over_ranks(torch.tensor([share], device=ranks.device), ranks))
 
     def _step(self, step: int, portions: list[Portion]) -> dict[str, float]:
         rate = set_learning_rate(self.optimizer, self.stage, self._share(step + 1))
