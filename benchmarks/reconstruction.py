@@ -127,6 +127,8 @@ def measure_times(options: argparse.Namespace, device: torch.device) -> list[dic
             row |= time_in_turns(runs, device, dtype, options.repeats)
             row["flops"], row["definition_flops"] = flops[size]
             rows.append(row)
+            medians = {name: round(statistics.median(row[name]), 3) for name in (*runs, "matmul")}
+            print(f"{size[0]} x {size[1]}, {mode}: {medians}", file=sys.stderr)
     return rows
 
 
@@ -162,6 +164,8 @@ def measure_memory(
                 command, check=True, capture_output=True, text=True, env=environment
             )
             grown[name][frames] = float(done.stdout)
+            size = f"{grown[name][frames] / 2**20:,.0f} MiB"
+            print(f"{name}, {frames} frames: {size}", file=sys.stderr)
     return grown
 
 

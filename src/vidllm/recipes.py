@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from vidllm.models.config import SPECIAL_TOKENS, VidLLMConfig
+from vidllm.rooms.augmentation import Augmentation
 from vidllm.training.config import LoraConfig, LossWeights, StageConfig, TrainConfig, TurnMix
 
 # fmt: off
@@ -69,6 +70,7 @@ def tiny() -> VidLLMConfig:
         metric_depth=dense | {"hidden_dim": 32},
         patch_3d={"num_frequencies": 6, "max_tokens": 256},
         grounding={"hidden_dim": 256, "num_queries": 128},
+        patch_matcher={},
         word_anchors={"groups": {"category": CATEGORIES, "color": COLORS}},
         num_frames=12,
         short_side=168,
@@ -146,15 +148,25 @@ def tiny_cpu() -> TrainConfig:
         learning_rate=3e-4,
         turns=TurnMix(qa=0, situated_qa=0, vsi=0, referring=0, multi_referring=0, captions=0),
     )
+    match = StageConfig(
+        name="match",
+        losses=LossWeights(matching=1.0),
+        trained={"patch_matcher": 1.0},
+        steps=300,
+        num_frames=8,
+        learning_rate=2e-3,
+        turns=distill.turns,
+        augmentation=Augmentation(least_span=0.4),
+    )
     reconstruct = StageConfig(
         name="reconstruct",
         losses=LossWeights(reconstruction=1.0, metric_depth=1.0),
         trained=TINY_RECONSTRUCTION,
         steps=330,
-        num_frames=6,
+        num_frames=8,
         learning_rate=5e-4,
         turns=distill.turns,
-        given="encoder",
+        augmentation=Augmentation(least_span=0.4),
     )
     language = StageConfig(
         name="language",
@@ -167,7 +179,7 @@ def tiny_cpu() -> TrainConfig:
         given="geometry",
         true_geometry=0.3,
     )
-    return TrainConfig(name="tiny_cpu", stages=(distill, reconstruct, language))
+    return TrainConfig(name="tiny_cpu", stages=(distill, match, reconstruct, language), ema=0.99)
 
 
 def tiny_gpu() -> TrainConfig:
@@ -179,7 +191,7 @@ def tiny_gpu() -> TrainConfig:
     slowly, or the first gradients of language undo it. The lower half of the encoder stays as
     shipped.
     """
-    first = tiny_cpu().stages[0]
+    first, match, *_ = tiny_cpu().stages
     learns = dict(first.trained)
     distill = replace(first, steps=600, scenes=24, num_frames=8, learning_rate=5e-4)
     reconstruct = replace(
@@ -208,7 +220,10 @@ def tiny_gpu() -> TrainConfig:
         true_geometry=0.3,
     )
     return TrainConfig(
-        name="tiny_gpu", stages=(distill, reconstruct, joint), ema=0.998, checkpoint_minutes=2.0
+        name="tiny_gpu",
+        stages=(distill, replace(match, scenes=24), reconstruct, joint),
+        ema=0.998,
+        checkpoint_minutes=2.0,
     )
 
 

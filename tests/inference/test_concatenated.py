@@ -224,6 +224,24 @@ def test_loads_by_two_paths_and_reads_a_folder_of_pictures(tmp_path, frames, pip
     assert again.ask(QUESTIONS[0], config=SHORT) == expected.ask(QUESTIONS[0], config=SHORT)
 
 
+def test_a_reconstruction_needs_no_language_model(tmp_path, frames, pipeline, scene):
+    weights = {k: t.contiguous() for k, t in pipeline.vggt.official_state_dict().items()}
+    save_file(weights, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(vars(pipeline.vggt.config)))
+    alone = ConcatenatedPipeline.from_pretrained(
+        f"{tmp_path}+{tmp_path / 'nothing'}",
+        metric_scale=MetricScale(scale=1.0),
+        device="cpu",
+        language=False,
+    )
+    reconstructed = alone(frames)
+    np.testing.assert_allclose(
+        reconstructed.reconstruction.depth, scene.reconstruction.depth, rtol=1e-5
+    )
+    with pytest.raises(UsageError, match="without LLaVA-3D"):
+        reconstructed.ask(QUESTIONS[0])
+
+
 @pytest.mark.parametrize("name", ["vggt", "vggt+", "a+b+c"])
 def test_names_have_two_parts(name):
     with pytest.raises(UsageError, match="PATH"):

@@ -5,6 +5,8 @@ import torch
 from small_model import make_config, make_model, make_tokenizer
 from transformers import AutoModel
 
+from vidllm.geometry.camera import unproject
+from vidllm.geometry.matched_cameras import MatchedCameras
 from vidllm.models.processor import VidLLMProcessor
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 
@@ -46,6 +48,47 @@ def test_depth_is_the_scaled_relative_depth():
         geometry.relative_depth**2 * geometry.depth_conf
     ).sum((2, 3))
     torch.testing.assert_close(geometry.scale.scale, ratio.median(dim=1).values)
+
+
+def test_cameras_follow_from_matches_where_the_model_has_a_patch_matcher():
+    model = make_model(patch_matcher={})
+    images = torch.rand(1, 3, 3, 56, 84, generator=torch.Generator().manual_seed(0))
+    images[:, 2] = images[:, 1]  # a camera that stands still
+    with torch.no_grad():
+        matched = model.encode_scene(images).geometry
+        regressed = model.encode_scene(images, speak=False).geometry
+    assert matched.connected.tolist() == [[True, False, False]]  # 24 patches, 8 of them inside
+    torch.testing.assert_close(matched.extrinsics, torch.eye(3, 4).expand(1, 3, 3, 4))
+    torch.testing.assert_close(matched.depth, regressed.depth)
+    assert regressed.connected is None
+    assert not torch.equal(regressed.extrinsics[:, 1], regressed.extrinsics[:, 0])
+
+
+def test_matches_place_a_camera_and_scale_its_depth(monkeypatch):
+    model = make_model(patch_matcher={})
+    images = torch.rand(1, 3, 3, 56, 84, generator=torch.Generator().manual_seed(0))
+    given = {}
+
+    def found(descriptors, depth, intrinsics, *, patch_size, seed):
+        given.update(descriptors=descriptors, depth=depth)
+        moved = torch.eye(3, 4).repeat(3, 1, 1)
+        moved[1, 0, 3] = 0.5
+        factor = torch.tensor([1.0, 1.1, 0.9])
+        connected = torch.ones(3, dtype=torch.bool)
+        return MatchedCameras(extrinsics=moved, depth_factor=factor, connected=connected)
+
+    monkeypatch.setattr("vidllm.models.vidllm.cameras_from_matches", found)
+    with torch.no_grad():
+        scene = model.encode_scene(images)
+        unmatched = model.encode_scene(images, speak=False).geometry.depth
+    torch.testing.assert_close(given["descriptors"], scene.descriptors[0])
+    torch.testing.assert_close(given["depth"], unmatched[0, :, 7::14, 7::14])
+    geometry = scene.geometry
+    factor = torch.tensor([1.0, 1.1, 0.9])[:, None, None]
+    torch.testing.assert_close(geometry.depth[0], unmatched[0] * factor)
+    assert geometry.extrinsics[0, 1, 0, 3] == 0.5
+    points = unproject(geometry.depth, geometry.extrinsics, geometry.intrinsics)
+    torch.testing.assert_close(geometry.world_points, points)
 
 
 def test_scenes_of_a_batch_do_not_mix():

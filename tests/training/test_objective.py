@@ -22,6 +22,7 @@ REACHED = {
     "language": SHARED | {"patch_3d", "word_anchors", "language_model"},
     "grounding": SHARED | {"patch_3d", "word_anchors", "language_model", "grounding_head"},
     "words": SHARED | {"word_anchors"},
+    "matching": {"vision_encoder", "patch_matcher"},
 }
 
 
@@ -44,7 +45,9 @@ def make_batch(rooms, turns=TURNS):
 
 def objective(losses: LossWeights) -> Objective:
     stage = replace(JOINT, losses=losses)
-    model, _ = make_student()
+    model, _ = make_student(patch_matcher={})
+    if losses.matching:
+        stage = replace(stage, trained=dict(stage.trained) | {"patch_matcher": 1.0})
     set_trainable(model, stage)
     teachers = (Oracle(), Oracle()) if losses.distillation else ()
     return Objective(model, stage, recipe(stage), teachers).train()
@@ -118,4 +121,7 @@ def test_stages_without_a_loss_are_refused():
     model, _ = make_student()
     model.config.word_anchors = None
     with pytest.raises(UsageError, match="a loss on words, which the model has not"):
+        Objective(model, stage, recipe(stage))
+    stage = replace(JOINT, losses=LossWeights(matching=1.0))
+    with pytest.raises(UsageError, match="a loss on matches, which the model makes none of"):
         Objective(model, stage, recipe(stage))

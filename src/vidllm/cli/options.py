@@ -50,8 +50,8 @@ class Common:
     json: bool = False
     """Print the result as one JSON object."""
 
-    def load(self) -> "AnyPipeline":
-        """The model, quietly, with a progress line."""
+    def load(self, *, language: bool = True) -> "AnyPipeline":
+        """The model, quietly, with a progress line; ``language=False`` leaves out LLaVA-3D."""
         quiet_libraries()
         if self.num_frames is not None and self.num_frames < 1:
             raise UsageError(f"--num-frames must be at least 1, got {self.num_frames}")
@@ -61,8 +61,9 @@ class Common:
                 Scale(self.scale, self.camera_height, self.metric_depth),
                 device=self.device,
                 dtype=self.dtype,
+                language=language,
             )
-            if self.quantize is not None:
+            if self.quantize is not None and language:
                 from vidllm.inference.quantize import quantize_language_model
 
                 quantize_language_model(pipeline.model.language_model, self.quantize)
@@ -97,8 +98,17 @@ class Scale(NamedTuple):
     metric_depth: str | None
 
 
-def open_model(name: str, scale: Scale, *, device: str, dtype: str) -> "AnyPipeline":
+def open_model(
+    name: str, scale: Scale, *, device: str, dtype: str, language: bool = True
+) -> "AnyPipeline":
     """The model of a name; two names joined by ``+`` are VGGT and LLaVA-3D.
+
+    Args:
+        name: As ``--model`` takes it.
+        scale: What the user says about metres.
+        device: As ``--device`` takes it.
+        dtype: As ``--dtype`` takes it.
+        language: False leaves out LLaVA-3D.
 
     Raises:
         UsageError: A scale is given to a model that finds it, or none to one that does not.
@@ -110,7 +120,7 @@ def open_model(name: str, scale: Scale, *, device: str, dtype: str) -> "AnyPipel
     if "+" in name:
         metric = MetricScale(**scale._asdict())
         return ConcatenatedPipeline.from_pretrained(
-            name, metric_scale=metric, device=device, dtype=dtype
+            name, metric_scale=metric, device=device, dtype=dtype, language=language
         )
     if any(value is not None for value in scale):
         raise UsageError(

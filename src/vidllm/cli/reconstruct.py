@@ -33,7 +33,7 @@ class Reconstruct(Common):
 
     def run(self) -> None:
         formats = self._check()
-        pipeline = self.load()
+        pipeline = self.load(language=False)
         scene = self.encode(pipeline, self.video)
         with working(f"writing {self.out}"):
             written = scene.export(

@@ -45,6 +45,7 @@ from vidllm.models.llava_3d import LLaVA3D
 from vidllm.models.llava_3d_processor import (
     DESCRIBE_PLACE,
     DESCRIBE_SCENE,
+    NUM_FRAMES,
     PLACE_TOKEN,
     LLaVA3DProcessor,
 )
@@ -69,13 +70,14 @@ class ConcatenatedPipeline:
     Attributes:
         name: What the models were loaded as.
         trained: What the weights were trained on.
+        model: LLaVA-3D; None where it was left out: scenes can then only be reconstructed.
     """
 
     def __init__(
         self,
         vggt: VGGT,
-        llava_3d: LLaVA3D,
-        processor: LLaVA3DProcessor,
+        llava_3d: LLaVA3D | None,
+        processor: LLaVA3DProcessor | None,
         *,
         metric_scale: MetricScale,
         name: str = NAME,
@@ -87,8 +89,10 @@ class ConcatenatedPipeline:
         self.vggt = vggt.to(self.device).eval().requires_grad_(False)
         if self.dtype != torch.float32:
             store_linears_in(self.dtype, vggt.encoder, vggt.global_frame_attention)
-        self.model = llava_3d.to(self.device, self.dtype).eval().requires_grad_(False)
-        self.model.restore_buffers()
+        self.model = llava_3d
+        if llava_3d is not None:
+            llava_3d.to(self.device, self.dtype).eval().requires_grad_(False)
+            llava_3d.restore_buffers()
         self.processor = processor
         self.metric_scale = metric_scale.ready(self.device)
         self.name = name
@@ -102,6 +106,7 @@ class ConcatenatedPipeline:
         metric_scale: MetricScale,
         device: Device = "auto",
         dtype: Dtype = "auto",
+        language: bool = True,
     ) -> "ConcatenatedPipeline":
         """Load both models.
 
@@ -110,6 +115,7 @@ class ConcatenatedPipeline:
             metric_scale: What brings scenes to metres.
             device: ``auto``, ``cpu``, ``cuda``, ``mps``, ``cuda:1``, ...
             dtype: ``auto`` is bfloat16 on CUDA devices that have it, float32 elsewhere.
+            language: False leaves out LLaVA-3D, which a reconstruction does not need.
 
         Raises:
             UsageError: The name is not of that form, or there are no such weights.
@@ -122,9 +128,9 @@ class ConcatenatedPipeline:
         vggt, llava_3d = (_SHORT_NAMES.get(part, part) for part in parts)
         geometry = load_vggt(vggt)
         geometry.point_head = None  # unprojected depth is the better source of points
-        language, processor = load_llava_3d(llava_3d)
+        speaker = load_llava_3d(llava_3d) if language else (None, None)
         options = {"metric_scale": metric_scale, "name": name, "device": device, "dtype": dtype}
-        return cls(geometry, language, processor, **options)
+        return cls(geometry, *speaker, **options)
 
     def __call__(
         self,
@@ -139,10 +145,11 @@ class ConcatenatedPipeline:
         that a depth network looks at."""
         seconds: dict[str, float] = {}
         with timed("sample", seconds, progress):
-            frames = frames_of(video, num_frames or self.processor.num_frames, **sampling)
+            usual = NUM_FRAMES if self.processor is None else self.processor.num_frames
+            frames = frames_of(video, num_frames or usual, **sampling)
         with timed("encode", seconds, progress), torch.no_grad():
             reconstruction = self.reconstruct(frames, seed=seed)
-            tensors = self._read_scene(frames, reconstruction, seed)
+            tensors = {} if self.model is None else self._read_scene(frames, reconstruction, seed)
         return ConcatenatedScene(self, reconstruction, tensors, seconds)
 
     def model_from_image(
@@ -165,7 +172,7 @@ class ConcatenatedPipeline:
     @property
     def networks(self) -> tuple[nn.Module, ...]:
         """Everything with weights."""
-        return self.vggt, self.model
+        return (self.vggt,) if self.model is None else (self.vggt, self.model)
 
     @torch.no_grad()
     def reconstruct(self, frames: Frames, *, seed: int = 0) -> Reconstruction:
@@ -273,7 +280,15 @@ class ConcatenatedScene(Scene):
 
     @cached_property
     def _prefix(self) -> Prefix:
-        """Keys and values of the prompt up to the question; built at the first question."""
+        """Keys and values of the prompt up to the question; built at the first question.
+
+        Raises:
+            UsageError: The pipeline was loaded without its language model.
+        """
+        if self.pipeline.model is None:
+            raise UsageError(
+                f"{self.pipeline.name} was loaded without LLaVA-3D: load it with language=True"
+            )
         start = perf_counter()
         model, tokens = self.pipeline.model, self._tensors["visual_tokens"]
         ids = self.pipeline.processor.prefix_ids(len(tokens)).to(self.pipeline.device)

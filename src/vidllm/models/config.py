@@ -17,6 +17,7 @@ from vidllm.models.global_frame_attention import GlobalFrameAttentionConfig
 from vidllm.models.grounding_head import GroundingConfig
 from vidllm.models.metric_depth import MetricDepthConfig
 from vidllm.models.patch_3d import Patch3DConfig
+from vidllm.models.patch_matcher import PatchMatcherConfig
 from vidllm.models.word_anchors import WordAnchorsConfig
 
 SPECIAL_TOKENS = ("<video>", "<LOC>", "<coord>")
@@ -34,6 +35,8 @@ class VidLLMConfig(PreTrainedConfig):
         adapter, global_frame_attention, camera_head, dense_head, metric_depth, patch_3d, grounding:
             Keyword arguments of the part's own config dataclass; derived widths may be left out.
         word_anchors: The same for the word anchors of small models; None (the paper's) has none.
+        patch_matcher: The same for the patch matcher of small models, from which cameras follow;
+            None (the paper's) takes them from the camera head.
         point_head: Whether training also has a head for the point map, VGGT's third: every patch is
             asked where it is, which teaches small models to relate frames. Nothing else uses it.
         num_frames: Frames sampled from a video.
@@ -63,6 +66,7 @@ class VidLLMConfig(PreTrainedConfig):
     patch_3d: dict | None = None
     grounding: dict | None = None
     word_anchors: dict | None = None
+    patch_matcher: dict | None = None
     point_head: bool = False
     num_frames: int = 16
     short_side: int = 224
@@ -105,6 +109,8 @@ class VidLLMConfig(PreTrainedConfig):
         if self.word_anchors is not None:
             dims = {"embed_dim": width, "language_dim": text.hidden_size}
             self.word_anchors = dims | self.word_anchors
+        if self.patch_matcher is not None:
+            self.patch_matcher = {"embed_dim": width} | self.patch_matcher
         for part in (self.dense_head, self.metric_depth, self.grounding):
             part.update({k: list(v) for k, v in part.items() if isinstance(v, tuple)})
 
@@ -142,6 +148,11 @@ class VidLLMConfig(PreTrainedConfig):
     def grounding_config(self) -> GroundingConfig:
         """Typed view of ``grounding``."""
         return GroundingConfig(**self.grounding)
+
+    @property
+    def patch_matcher_config(self) -> PatchMatcherConfig:
+        """Typed view of ``patch_matcher``."""
+        return PatchMatcherConfig(**(self.patch_matcher or {}))
 
     @property
     def word_anchors_config(self) -> WordAnchorsConfig:

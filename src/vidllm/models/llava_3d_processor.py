@@ -24,6 +24,8 @@ IMAGE_TOKEN = "<image>"
 PLACE_TOKEN = "<boxes>"
 DESCRIBE_SCENE = "Describe the room concisely."
 DESCRIBE_PLACE = f"The related object is located at {PLACE_TOKEN}. Describe the object in detail."
+NUM_FRAMES = 20
+"""That LLaVA-3D samples from a video."""
 MAX_QUESTION_TOKENS = 1024
 """A longer question is refused: 2560 visual tokens and the answer must fit the context of 4096."""
 
@@ -38,7 +40,10 @@ class LLaVA3DProcessor:
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, num_frames: int = 20, image_size: int = 336
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        num_frames: int = NUM_FRAMES,
+        image_size: int = 336,
     ) -> None:
         self.tokenizer = tokenizer
         self.num_frames = num_frames

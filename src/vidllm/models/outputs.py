@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers.utils import ModelOutput
 
@@ -41,6 +41,8 @@ class GeometryOutput:
     """Metres."""
     world_points: Float[Tensor, "B S H W 3"]
     room_from_world: Float[Tensor, "B 4 4"]
+    connected: Bool[Tensor, "B S"] | None = None
+    """Where cameras follow from matches: frames that have any."""
     point_map: Float[Tensor, "B S H W 3"] | None = None
     """Of the point head, relative units; in training only."""
     point_conf: Float[Tensor, "B S H W"] | None = None
@@ -56,6 +58,8 @@ class SceneEncoding:
     semantic_tokens: Float[Tensor, "B S P C"]
     word_logits: dict[str, Float[Tensor, "B N _"]]
     """Of the word anchors, by group; empty without them."""
+    descriptors: Float[Tensor, "B S P D"] | None = None
+    """Of the patch matcher; None without one."""
     patches: Float[Tensor, "B N C"] | None = None
     """3D patches of all frames (N = S * P), for the grounding decoder."""
     patch_points: Float[Tensor, "B N 3"] | None = None

@@ -7,6 +7,8 @@ What is unusual:
 - Geometry is computed in relative units by VGGT's design and brought to metres by a single factor:
   weighted least squares against a metric depth head, median over frames.
 - 3D patches live in the *room frame*, which is estimated from the reconstruction itself.
+- A small model may have a patch matcher (not the paper's): cameras then follow from matching
+  patches and depth, as its camera head saw too little to regress them.
 - Gradients run one way: geometry is detached before it places the patches, so a language loss never
   reaches the camera, dense or metric heads.
 
@@ -23,6 +25,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrained
 
 from vidllm.geometry.alignment import align_scale
 from vidllm.geometry.camera import decode_pose_enc, rebase_extrinsics, unproject
+from vidllm.geometry.matched_cameras import cameras_from_matches
 from vidllm.geometry.room_frame import estimate_room_frame
 from vidllm.models.camera_head import CameraHead
 from vidllm.models.config import VidLLMConfig
@@ -41,6 +44,7 @@ from vidllm.models.language_model import (
 from vidllm.models.metric_depth import MetricDepth
 from vidllm.models.outputs import FrameFeatures, GeometryOutput, SceneEncoding, VidLLMOutput
 from vidllm.models.patch_3d import Patch3D
+from vidllm.models.patch_matcher import PatchMatcher
 from vidllm.models.precision import full_precision
 from vidllm.models.vision_encoder import VisionEncoder
 from vidllm.models.word_anchors import WordAnchors
@@ -70,6 +74,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         if config.point_head:
             points = replace(config.dense_head_config, value_dim=3, activation="inv_log")
             self.point_head = DenseHead(points)
+        if config.patch_matcher is not None:
+            self.patch_matcher = PatchMatcher(config.patch_matcher_config)
         self.patch_3d = Patch3D(config.patch_3d_config)
         if config.word_anchors is not None:
             self.word_anchors = WordAnchors(config.word_anchors_config)
@@ -149,7 +155,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             room_from_world: The room frame, where it is known; estimated by default.
             reconstruct: False leaves out the reconstruction; for 3D patches positions must be given
                 then.
-            speak: False leaves out the 3D patches, and what the language model is shown.
+            speak: False leaves out the 3D patches, and what the language model is shown. Only to
+                place these are cameras sought from matching patches, where the model does so.
             seed: Draws the frames that set the scale.
         """
         # Shared encoder -> Cross-Task Adapter
@@ -158,6 +165,11 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             features.base_tokens
         )
 
+        descriptors = None
+        if self.config.patch_matcher is not None:
+            tokens = features.taps[self.config.patch_matcher_config.tap]
+            descriptors = self.patch_matcher(tokens.unflatten(0, geometry_tokens.shape[:2]))
+
         # Geometry and metric flow -> scale alignment -> room frame
         geometry = None
         if reconstruct:
@@ -165,6 +177,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
                 geometry_tokens,
                 bridge_tokens,
                 features,
+                descriptors=descriptors if speak and patch_points is None else None,
                 room_from_world=room_from_world,
                 seed=seed,
             )
@@ -176,6 +189,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             geometry_tokens=geometry_tokens,
             semantic_tokens=semantic_tokens,
             word_logits=word_logits,
+            descriptors=descriptors,
         )
         if speak:
             self._speak(scene, bridge_tokens, patch_points)
@@ -199,6 +213,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         bridge_tokens: Float[Tensor, "B S K C"] | None,
         features: FrameFeatures,
         *,
+        descriptors: Float[Tensor, "B S P D"] | None = None,
         room_from_world: Float[Tensor, "B 4 4"] | None = None,
         seed: int = 0,
     ) -> GeometryOutput:
@@ -216,6 +231,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             relative_depth=values[..., 0],
             depth_conf=depth_conf,
             metric_depth=metric_depth.unflatten(0, (-1, num_frames)),
+            descriptors=descriptors,
             room_from_world=room_from_world,
             seed=seed,
         )
@@ -256,6 +272,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         relative_depth: Tensor,
         depth_conf: Tensor,
         metric_depth: Tensor,
+        descriptors: Tensor | None,
         room_from_world: Tensor | None,
         seed: int,
     ) -> GeometryOutput:
@@ -270,6 +287,11 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             extrinsics = rebase_extrinsics(extrinsics)
             extrinsics[..., 3] *= scale.scale[:, None, None]
             depth = relative * scale.scale[:, None, None, None]
+            connected = None
+            if descriptors is not None:
+                extrinsics, depth, connected = self._match_cameras(
+                    descriptors, depth, intrinsics, seed
+                )
             world_points = unproject(depth, extrinsics, intrinsics)
             if room_from_world is None:
                 scenes = zip(world_points, extrinsics, depth_conf.detach(), strict=True)
@@ -285,7 +307,23 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             depth=depth,
             world_points=world_points,
             room_from_world=room_from_world,
+            connected=connected,
         )
+
+    def _match_cameras(
+        self, descriptors: Tensor, depth: Tensor, intrinsics: Tensor, seed: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Cameras and depth on which matching patches agree, and which frames match."""
+        patch = self.config.vision_config.patch_size
+        centers = depth[:, :, patch // 2 :: patch, patch // 2 :: patch]
+        found = [
+            cameras_from_matches(*scene, patch_size=patch, seed=seed)
+            for scene in zip(descriptors, centers, intrinsics, strict=True)
+        ]
+        extrinsics = torch.stack([cameras.extrinsics for cameras in found]).to(depth)
+        factors = torch.stack([cameras.depth_factor for cameras in found]).to(depth)
+        connected = torch.stack([cameras.connected for cameras in found]).to(depth.device)
+        return extrinsics, depth * factors[..., None, None], connected
 
     @torch.no_grad()
     def patch_points(self, geometry: GeometryOutput) -> Float[Tensor, "B N 3"]:

@@ -26,6 +26,8 @@ class LossWeights:
     """Cross-entropy of answers."""
     grounding: float = 0.0
     """Boxes and their match."""
+    matching: float = 0.0
+    """Patches that show the same thing (small models only)."""
     words: float = 0.0
     """Word anchors of patches (small models only)."""
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidllm.losses.distillation import TokenStreams, distillation_loss
+from vidllm.losses.matching import matching_loss
 from vidllm.losses.reconstruction import (
     GeometryPrediction,
     metric_depth_loss,
@@ -70,6 +71,10 @@ class Objective(nn.Module):
             raise UsageError(f"stage {stage.name} has no loss: give one a weight")
         if stage.losses.words and model.config.word_anchors is None:
             raise UsageError(f"stage {stage.name} has a loss on words, which the model has not")
+        if stage.losses.matching and model.config.patch_matcher is None:
+            raise UsageError(
+                f"stage {stage.name} has a loss on matches, which the model makes none of"
+            )
         if stage.losses.distillation:
             if len(teachers) != 2:
                 raise ValueError(f"stage {stage.name} distils from two, not {len(teachers)}")
@@ -99,6 +104,9 @@ class Objective(nn.Module):
             terms["grounding"] = self._nothing(self.model.grounding_head)
         elif weights.grounding:
             terms |= self._grounding(batch, output)
+        if weights.matching:
+            patch = self.model.config.vision_config.patch_size
+            terms["matching"] = matching_loss(output.scene.descriptors, batch.geometry, patch)
         if weights.words:
             losses = [
                 word_loss(logits, batch.patch_words[group])

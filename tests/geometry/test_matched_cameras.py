@@ -1,0 +1,98 @@
+"""Cameras from matching patches, in rooms that a ray caster draws exactly.
+
+Descriptors here are waves of the point that a patch shows: near points look alike.
+"""
+
+import numpy as np
+import torch
+from raycaster import cast_room, make_intrinsics, walk
+
+from vidllm.geometry.camera import invert_extrinsics, rebase_extrinsics
+from vidllm.geometry.matched_cameras import MatchedCameras, cameras_from_matches, similarity
+
+PATCH, HEIGHT, WIDTH = 14, 168, 224
+LENS = make_intrinsics(HEIGHT, WIDTH)
+
+
+def see(extrinsics: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Descriptors and depth of the patches' central pixels."""
+    depth, points, _ = cast_room(extrinsics, LENS, HEIGHT, WIDTH)
+    middle = slice(PATCH // 2, None, PATCH)
+    points = torch.from_numpy(points[:, middle, middle]).float().flatten(1, 2)
+    waves = torch.randn(3, 128, generator=torch.Generator().manual_seed(0)) * 3.0
+    descriptors = torch.cat([(points @ waves).sin(), (points @ waves).cos()], dim=-1)
+    return descriptors / 128**0.5, torch.from_numpy(depth[:, middle, middle]).float()
+
+
+def solve(descriptors, depth) -> MatchedCameras:
+    lens = torch.from_numpy(LENS).float().expand(len(depth), 3, 3)
+    return cameras_from_matches(descriptors, depth, lens, patch_size=PATCH)
+
+
+def errors(found: torch.Tensor, extrinsics: np.ndarray) -> tuple[float, float]:
+    """Largest error of rotations in degrees, and of camera centres."""
+    truth = rebase_extrinsics(torch.from_numpy(extrinsics).float())
+    cosine = ((found[:, :, :3] * truth[:, :, :3]).sum(dim=(1, 2)) - 1) / 2
+    apart = invert_extrinsics(found)[..., 3] - invert_extrinsics(truth)[..., 3]
+    return float(cosine.clamp(-1, 1).acos().rad2deg().max()), float(apart.norm(dim=-1).max())
+
+
+def test_cameras_of_a_walk():
+    truth = walk(8)
+    found = solve(*see(truth))
+    angle, distance = errors(found.extrinsics, truth)
+    assert angle < 3
+    assert distance < 0.12
+    assert found.connected.all()
+    torch.testing.assert_close(found.depth_factor, torch.ones(8), atol=0.03, rtol=0)
+
+
+def test_depth_of_each_frame_is_brought_to_one_scale():
+    truth = walk(8)
+    descriptors, depth = see(truth)
+    wrong = torch.tensor([1.1, 0.9, 1.0, 1.15, 0.95, 1.05, 0.85, 1.0])
+    found = solve(descriptors, depth * wrong[:, None, None])
+    left = wrong * found.depth_factor
+    assert (left / left.mean() - 1).abs().max() < 0.05
+    assert (wrong / wrong.mean() - 1).abs().max() > 0.14
+    assert errors(found.extrinsics, truth)[0] < 3
+
+
+def test_a_frame_that_shows_something_else_stays_where_the_one_before_it_is():
+    truth = walk(6)
+    descriptors, depth = see(truth)
+    strange = torch.randn(descriptors.shape[1:], generator=torch.Generator().manual_seed(1))
+    descriptors[3] = strange / strange.norm(dim=-1, keepdim=True)
+    found = solve(descriptors, depth)
+    assert found.connected.tolist() == [True, True, True, False, True, True]
+    torch.testing.assert_close(found.extrinsics[3], found.extrinsics[2])
+    others = [0, 1, 2, 4, 5]
+    assert errors(found.extrinsics[others], truth[others])[0] < 3
+
+
+def test_one_frame_and_depth_that_is_not_known():
+    descriptors, depth = see(walk(3))
+    one = solve(descriptors[:1], depth[:1])
+    torch.testing.assert_close(one.extrinsics, torch.eye(3, 4)[None])
+    nothing = solve(descriptors, torch.zeros_like(depth))
+    assert nothing.connected.tolist() == [True, False, False]
+    assert nothing.extrinsics.isfinite().all()
+
+
+def test_the_same_seed_gives_the_same_cameras():
+    seen = see(walk(4))
+    torch.testing.assert_close(solve(*seen).extrinsics, solve(*seen).extrinsics, rtol=0, atol=0)
+
+
+def test_similarity_is_the_one_that_was_applied():
+    generator = torch.Generator().manual_seed(0)
+    source = torch.randn(20, 3, generator=generator)
+    rotation = torch.linalg.qr(torch.randn(3, 3, generator=generator)).Q
+    rotation = rotation * torch.linalg.det(rotation).sign()
+    shift = torch.tensor([0.3, -1.0, 2.0])
+    target = 1.3 * source @ rotation.T + shift
+    target[0] += 5  # of no weight
+    weights = torch.rand(20, generator=generator) * (torch.arange(20) > 0)
+    found = similarity(source, target, weights)
+    torch.testing.assert_close(found[:3, :3], 1.3 * rotation, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found[:3, 3], shift, atol=1e-5, rtol=0)
