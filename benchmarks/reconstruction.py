@@ -110,10 +110,16 @@ def time_in_turns(
     return measured
 
 
+def usable_modes(device: torch.device) -> tuple[str, ...]:
+    """`MODES` without bfloat16 where products in it are slower than in float32: it is emulated."""
+    rates = [matmul_rate(device, dtype) for dtype in (torch.float32, torch.bfloat16)]
+    return MODES if rates[1] >= rates[0] else MODES[:1]
+
+
 def measure_times(options: argparse.Namespace, device: torch.device) -> list[dict]:
     """One row for every precision and size."""
     rows, exact, flops = [], {}, {}
-    for mode in MODES:
+    for mode in usable_modes(device):
         dtype = torch.float32 if mode == "float32" else torch.bfloat16
         models = networks(mode, options, device)
         for size in ((56, 56), (56, 84)) if options.tiny else SIZES:

@@ -188,10 +188,10 @@ def tiny_gpu() -> TrainConfig:
 
     *reconstruct* is the second stage without language: cameras need the most updates, and without
     a language model these cost a third. It draws frames from parts of a clip, as near cameras are
-    easier to relate. In *joint*, what was trained before moves slowly and starts
-    slowly, or the first gradients of language undo it; patches stand where they truly are, as cameras
-    from matches take a second of a CPU for every scene. The lower half of the encoder, which the
-    patch matcher reads, stays as shipped.
+    easier to relate. In *joint*, what was trained before moves slowly and starts slowly, or the
+    first gradients of language undo it; patches stand where they truly are, as cameras from matches
+    take a second of a CPU for every scene. The lower half of the encoder, which the patch matcher
+    reads, stays as shipped.
     """
     first, match, *_ = tiny_cpu().stages
     learns = dict(first.trained)

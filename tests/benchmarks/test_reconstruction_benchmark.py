@@ -58,3 +58,11 @@ def test_official_figures_are_scaled_by_the_matrix_product():
     row |= {"matmul": [72.0], "flops": 7e11, "definition_flops": 7.2e11}
     table = reconstruction_report.times_table({"times": [row], "device": "cpu"})
     assert "| 0.50 |" in table  # as fast on a machine of half the rate
+    assert table.splitlines()[4].endswith("| 0.98 |")  # 700 GFLOP at 144 a second take 4.86 s
+
+
+@pytest.mark.parametrize(("rates", "modes"), [((50.0, 90.0), 3), ((50.0, 1.0), 1)])
+def test_precisions_that_the_processor_emulates_are_left_out(rates, modes, monkeypatch):
+    found = iter(rates)
+    monkeypatch.setattr(reconstruction, "matmul_rate", lambda device, dtype: next(found))
+    assert len(reconstruction.usable_modes(torch.device("cpu"))) == modes
