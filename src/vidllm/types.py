@@ -24,7 +24,7 @@ integer coordinates and the principal point at ``(W / 2, H / 2)``, as VGGT was t
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 
 
 class VidLLMError(Exception):
@@ -113,6 +113,10 @@ class Reconstruction:
     """The same from each frame alone; NaN where a frame was not used."""
     scale_spread: float
     """Median absolute deviation of ``scale_per_frame`` over ``scale``: 0 when frames agree."""
+    connected: Bool[np.ndarray, "S"]
+    """Whether a frame's camera is known to fit the first one's. Of models that take cameras from
+    matching patches it may not be: such a frame shows too little of what others show, and its
+    place is a guess. True for models that regress cameras."""
     room_from_world: Float[np.ndarray, "4 4"]
 
 

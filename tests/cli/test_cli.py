@@ -66,7 +66,9 @@ def test_ask(run, video):
     assert record["question"] == "What is here?"
     assert record["trained"] is False
     assert record["scene"]["num_frames"] == 3
-    assert set(record["scene"]) == {"num_frames", "scale", "scale_spread", "seconds"}
+    assert set(record["scene"]) == {
+        *("num_frames", "num_connected", "scale", "scale_spread", "seconds")
+    }
     assert {"sample", "encode", "answer"} <= set(record["scene"]["seconds"])
 
 

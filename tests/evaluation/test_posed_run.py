@@ -62,6 +62,7 @@ class Oracle:
             scale=1.0,
             scale_per_frame=np.ones(count),
             scale_spread=0.0,
+            connected=np.ones(count, bool),
             room_from_world=np.eye(4),
         )
         return self

@@ -74,6 +74,7 @@ def reconstruction_of(points, room_from_world):
         scale=1.0,
         scale_per_frame=np.ones(1),
         scale_spread=0.0,
+        connected=np.ones(1, bool),
         room_from_world=room_from_world,
     )
 

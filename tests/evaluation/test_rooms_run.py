@@ -81,6 +81,7 @@ class Oracle(Pipeline, Scene):
             scale=1.0,
             scale_per_frame=np.ones(len(sample.images)),
             scale_spread=0.0,
+            connected=np.ones(len(sample.images), bool),
             room_from_world=turn @ sample.room_from_world.numpy(),
         )
         self.described = []

@@ -86,6 +86,7 @@ class Oracle(Pipeline, Scene):
             scale=1.0,
             scale_per_frame=np.ones(len(indices)),
             scale_spread=0.0,
+            connected=np.ones(len(indices), bool),
             room_from_world=exact.room_from_world,
         )
         objects = self.stored.record["objects"]

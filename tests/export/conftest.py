@@ -31,5 +31,6 @@ def reconstruction() -> Reconstruction:
         scale=2.5,
         scale_per_frame=np.array([2.4, 2.5, np.nan, 2.6, 2.5], np.float32),
         scale_spread=0.02,
+        connected=np.arange(FRAMES) != 3,
         room_from_world=room_from_world.astype(np.float32),
     )

@@ -27,6 +27,7 @@ def test_keys_dtypes_and_shapes(archive):
         "scale": ("float32", ()),
         "scale_per_frame": ("float32", (5,)),
         "scale_spread": ("float32", ()),
+        "connected": ("bool", (5,)),
         "room_from_world": ("float32", (4, 4)),
     }
 

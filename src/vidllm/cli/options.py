@@ -168,6 +168,7 @@ def scene_record(scene: "Scene") -> dict:
         "num_frames": len(reconstruction.images),
         "scale": reconstruction.scale,
         "scale_spread": reconstruction.scale_spread,
+        "num_connected": int(reconstruction.connected.sum()),
         "seconds": {part: round(value, 3) for part, value in scene.seconds.items()},
     }
 

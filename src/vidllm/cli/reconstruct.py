@@ -51,10 +51,17 @@ class Reconstruct(Common):
             written["run"] = self._write_run(record)
         record["files"]["run"] = str(written["run"])
         lines = [f"{name:7} {path}" for name, path in written.items()]
-        summary = f"scale {record['scene']['scale']:.3f} m per unit, " + (
-            f"spread {100 * record['scene']['scale_spread']:.1f} % over frames"
+        told = record["scene"]
+        lines.append(
+            f"scale {told['scale']:.3f} m per unit, "
+            f"spread {100 * told['scale_spread']:.1f} % over frames"
         )
-        self.emit(record, "\n".join([*lines, summary]))
+        if told["num_connected"] < told["num_frames"]:
+            lines.append(
+                f"only {told['num_connected']} of {told['num_frames']} frames surely fit together: "
+                "film more slowly, or use more frames (--num-frames)"
+            )
+        self.emit(record, "\n".join(lines))
 
     def _check(self) -> tuple[str, ...]:
         """Refuse bad options before the model is loaded."""

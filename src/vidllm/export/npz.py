@@ -11,7 +11,12 @@ import numpy as np
 
 from vidllm.types import Reconstruction, UsageError, VidLLMError
 
-_DTYPES = {"images": np.uint8, "frame_indices": np.int64, "timestamps": np.float64}
+_DTYPES = {
+    "images": np.uint8,
+    "frame_indices": np.int64,
+    "timestamps": np.float64,
+    "connected": np.bool_,
+}
 """Fields that are not float32."""
 
 
@@ -20,8 +25,9 @@ def write_npz(reconstruction: Reconstruction, path: Path) -> None:
 
     Keys: ``images`` uint8 [S, H, W, 3]; ``extrinsics`` [S, 3, 4], ``intrinsics`` [S, 3, 3],
     ``depth`` and ``depth_conf`` [S, H, W], ``world_points`` [S, H, W, 3]; ``frame_indices`` int64
-    and ``timestamps`` float64 [S]; ``scale`` and ``scale_spread`` [], ``scale_per_frame`` [S],
-    ``room_from_world`` [4, 4]. Frames, units and axes are those of `vidllm.types`.
+    and ``timestamps`` float64 [S], ``connected`` bool [S]; ``scale`` and ``scale_spread`` [],
+    ``scale_per_frame`` [S], ``room_from_world`` [4, 4]. Frames, units and axes are those of
+    `vidllm.types`.
     """
     arrays = {
         field.name: np.asarray(
@@ -72,6 +78,7 @@ def _check_shapes(arrays: dict[str, np.ndarray], path: Path) -> None:
         "scale": (),
         "scale_per_frame": frames,
         "scale_spread": (),
+        "connected": frames,
         "room_from_world": (4, 4),
     }
     for name, shape in expected.items():

@@ -215,6 +215,7 @@ class ConcatenatedPipeline:
             timestamps=frames.timestamps,
             scale=scale,
             scale_spread=float(alignment.spread),
+            connected=np.ones(len(pixels), bool),
             **{name: value.float().cpu().numpy() for name, value in arrays.items()},
         )
 
@@ -280,15 +281,7 @@ class ConcatenatedScene(Scene):
 
     @cached_property
     def _prefix(self) -> Prefix:
-        """Keys and values of the prompt up to the question; built at the first question.
-
-        Raises:
-            UsageError: The pipeline was loaded without its language model.
-        """
-        if self.pipeline.model is None:
-            raise UsageError(
-                f"{self.pipeline.name} was loaded without LLaVA-3D: load it with language=True"
-            )
+        """Keys and values of the prompt up to the question; built at the first question."""
         start = perf_counter()
         model, tokens = self.pipeline.model, self._tensors["visual_tokens"]
         ids = self.pipeline.processor.prefix_ids(len(tokens)).to(self.pipeline.device)
@@ -315,7 +308,15 @@ class ConcatenatedScene(Scene):
     def _read_at(
         self, questions: list[str], places: Sequence[Tensor | None], answer_start: str
     ) -> Turn:
-        """Questions with the place that each is about, in the room frame."""
+        """Questions with the place that each is about, in the room frame.
+
+        Raises:
+            UsageError: The pipeline was loaded without its language model.
+        """
+        if self.pipeline.model is None:
+            raise UsageError(
+                f"{self.pipeline.name} was loaded without LLaVA-3D: load it with language=True"
+            )
         model, processor = self.pipeline.model, self.pipeline.processor
         suffixes = []
         for question, place in zip(questions, places, strict=True):

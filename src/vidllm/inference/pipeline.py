@@ -166,6 +166,9 @@ def to_reconstruction(images: Tensor, encoding: SceneEncoding, frames: Frames) -
         return tensor[0].float().cpu().numpy()
 
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    connected = np.ones(len(pixels), bool)
+    if geometry.connected is not None:
+        connected = geometry.connected[0].cpu().numpy()
     return Reconstruction(
         images=pixels.contiguous().numpy(),
         extrinsics=array(geometry.extrinsics),
@@ -178,6 +181,7 @@ def to_reconstruction(images: Tensor, encoding: SceneEncoding, frames: Frames) -
         scale=float(geometry.scale.scale[0]),
         scale_per_frame=array(geometry.scale.scale_per_frame),
         scale_spread=float(geometry.scale.spread[0]),
+        connected=connected,
         room_from_world=array(geometry.room_from_world),
     )
 

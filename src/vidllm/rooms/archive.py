@@ -232,6 +232,7 @@ class StoredScene:
             scale=1.0,
             scale_per_frame=np.ones(len(indices)),
             scale_spread=0.0,
+            connected=np.ones(len(indices), bool),
             room_from_world=room_from_building(poses[0]) @ poses[0],
         )
 
