@@ -75,9 +75,10 @@ def test_one_frame_and_depth_that_is_not_known():
     descriptors, depth = see(walk(3))
     one = solve(descriptors[:1], depth[:1])
     torch.testing.assert_close(one.extrinsics, torch.eye(3, 4)[None])
-    nothing = solve(descriptors, torch.zeros_like(depth))
-    assert nothing.connected.tolist() == [True, False, False]
-    assert nothing.extrinsics.isfinite().all()
+    for unknown in (0.0, float("nan"), float("inf")):
+        nothing = solve(descriptors, torch.full_like(depth, unknown))
+        assert nothing.connected.tolist() == [True, False, False]
+        assert nothing.extrinsics.isfinite().all()
 
 
 def test_the_same_seed_gives_the_same_cameras():

@@ -58,7 +58,7 @@ class Reconstruct(Common):
         )
         if told["num_connected"] < told["num_frames"]:
             lines.append(
-                f"only {told['num_connected']} of {told['num_frames']} frames surely fit together: "
+                f"only {told['num_connected']} of {told['num_frames']} frames fit together: "
                 "film more slowly, or use more frames (--num-frames)"
             )
         self.emit(record, "\n".join(lines))

@@ -26,10 +26,10 @@ from vidllm.geometry.patch_matches import LEAST_MATCHES, PAIRS_PER_CHUNK, Matche
 _HYPOTHESES = 200
 _NEAR = 0.8
 """Patches: the error at which a match counts half."""
-_LEAST_SHARE, _SURE_SHARE = 0.3, 0.6
-"""Of two frames' matches that agree on a motion: with fewer than the first there is none, with
-fewer than the second it may be chance. On predicted depth of Rooms, a motion on which 60 to 70 %
-agree is right in four of ten cases, from 80 % on in nine, below 50 % hardly ever."""
+_LEAST_SHARE = 0.6
+"""Of two frames' matches, that agree on a motion: with fewer it may be chance. On predicted depth
+of Rooms, a motion on which 60 to 70 % agree is right in four of ten cases, from 80 % on in nine,
+below 50 % hardly ever."""
 _SCALES = (0.75, 1.33)
 """Between two frames' depths, at most."""
 _GATES = (8.0, 5.0, 4.0)
@@ -48,8 +48,7 @@ class MatchedCameras:
     depth_factor: Float[Tensor, "S"]
     """On each frame's depth; geometric mean 1."""
     connected: Bool[Tensor, "S"]
-    """To the first frame by motions that are sure. Others stand where less sure ones put them, or,
-    where there are none, with the frame before them."""
+    """To the first frame, over frames that match; others stand where the frame before them does."""
 
 
 def cameras_from_matches(
@@ -64,7 +63,7 @@ def cameras_from_matches(
 
     Args:
         descriptors: Of unit length, P = h * w patches in rows.
-        depth: Of the patches' central pixels, along z; not positive where it is not known.
+        depth: Of the patches' central pixels, along z; unknown where it is not a positive number.
         intrinsics: Pixels of the images.
         patch_size: Pixels.
         seed: Draws the hypotheses.
@@ -73,32 +72,33 @@ def cameras_from_matches(
     grid = (depth.shape[1], depth.shape[2])
     lens = _patch_intrinsics(intrinsics.detach().cpu().float(), patch_size)
     rays = _rays(lens, grid)  # [S, P, 3]
-    known = depth.flatten(1) > 0
+    depth = depth.flatten(1)
+    known = (depth > 0) & depth.isfinite()
     matches = match_patches(descriptors, grid, known)
-    points = rays * depth.flatten(1)[..., None]
+    points = rays * torch.where(known, depth, 0.0)[..., None]
     generator = torch.Generator().manual_seed(seed)
-    motions, agreement, sure = pair_motions(matches, points, lens, generator)
+    motions, agreement = pair_motions(matches, points, lens, generator)
     cameras, scale = chain_motions(matches, motions, agreement, len(depth))
-    placed = _reached(matches, agreement > 0, len(depth))
-    adjustment = _Adjustment(matches, points, lens, grid, placed)
+    connected = _reached(matches, agreement > 0, len(depth))
+    adjustment = _Adjustment(matches, points, lens, grid, connected)
     cameras, scale = adjustment.run(cameras, scale)
-    mean = scale[placed].log().mean().exp()
+    mean = scale[connected].log().mean().exp()
     cameras = cameras[:, :3].clone()
     cameras[..., 3] /= mean
-    for frame in (~placed).nonzero()[:, 0].tolist():
+    for frame in (~connected).nonzero()[:, 0].tolist():
         cameras[frame] = cameras[frame - 1]
-    scale = torch.where(placed, scale / mean, 1.0)
+    scale = torch.where(connected, scale / mean, 1.0)
     return MatchedCameras(
         extrinsics=rebase_extrinsics(cameras),
         depth_factor=scale,
-        connected=_reached(matches, sure, len(depth)),
+        connected=connected,
     )
 
 
 def pair_motions(
     matches: Matches, points: Float[Tensor, "S P 3"], lens: Tensor, generator: torch.Generator
-) -> tuple[Float[Tensor, "N 4 4"], Float[Tensor, "N"], Bool[Tensor, "N"]]:
-    """From the first camera's points to the second's, how much matches agree, and if that is sure.
+) -> tuple[Float[Tensor, "N 4 4"], Float[Tensor, "N"]]:
+    """From the first camera's points to the second's, and how much matches agree; 0 for no motion.
 
     The upper 3 x 4 of a motion is ``[s R | t]``, as the depths of two frames may differ in scale.
     """
@@ -125,8 +125,7 @@ def pair_motions(
     count, matched = torch.cat(agree).sum(dim=-1), matches.valid.sum(dim=-1)
     share = count / matched.clamp(min=1)
     enough = (count >= LEAST_MATCHES) & (share >= _LEAST_SHARE)
-    agreement = torch.where(enough, count * share**3, 0.0)
-    return torch.cat(motions), agreement, enough & (share >= _SURE_SHARE)
+    return torch.cat(motions), torch.where(enough, count * share**3, 0.0)
 
 
 def _refined(
@@ -204,7 +203,7 @@ def _pair_error(
 def chain_motions(
     matches: Matches, motions: Float[Tensor, "N 4 4"], agreement: Float[Tensor, "N"], frames: int
 ) -> tuple[Float[Tensor, "S 4 4"], Float[Tensor, "S"]]:
-    """Cameras and factors on depth."""
+    """Cameras, in the first one's frame and unit, and factors on the frames' depth."""
     graph = torch.zeros(frames, frames)
     graph[matches.first, matches.second] = agreement
     tree = minimum_spanning_tree(-graph.numpy())
@@ -238,7 +237,15 @@ def _reached(matches: Matches, used: Bool[Tensor, "N"], frames: int) -> Bool[Ten
 
 
 class _Adjustment:
-    """All cameras and depth factors at once."""
+    """Improves all cameras and depth factors at once, by reprojections of all matches.
+
+    Args:
+        matches: Of pairs of frames.
+        points: Of the patches, before their own cameras.
+        lens: Of the frames, in patches.
+        grid: Rows and columns of patches.
+        connected: Frames that have a camera; others take no part.
+    """
 
     def __init__(
         self,
@@ -246,16 +253,16 @@ class _Adjustment:
         points: Tensor,
         lens: Tensor,
         grid: tuple[int, int],
-        placed: Tensor,
+        connected: Tensor,
     ) -> None:
-        self.matches = matches[placed[matches.first] & placed[matches.second]]
+        self.matches = matches[connected[matches.first] & connected[matches.second]]
         self.points, self.lens = points, lens
         self.centers = _centers(grid)
 
     def run(
         self, cameras: Float[Tensor, "S 4 4"], scale: Float[Tensor, "S"]
     ) -> tuple[Float[Tensor, "S 4 4"], Float[Tensor, "S"]]:
-        """Better ones."""
+        """Cameras and depth factors, to start from and improved."""
         state = [cameras[:, :3, :3], cameras[:, :3, 3], scale.log()]
         for gate in _GATES:
             error = self._errors(self.matches, *state)

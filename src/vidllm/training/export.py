@@ -1,9 +1,10 @@
 """From a training run to a model that `vidllm.inference.loading.load_model` reads.
 
 A model that was trained from a recipe with shipped parts (``tiny``) is written as what changed: its
-config names the recipe it lies over; its weights are, in half precision, all but the shipped parts,
-the language model's low-rank adapters, and what changed in the shipped encoder
-(`vidllm.models.differences`). Any other is written whole, adapters merged.
+config names the recipe it lies over; its weights are, in half precision, all but the shipped parts
+and the point head, which only training uses, the language model's low-rank adapters, and what
+changed in the shipped encoder (`vidllm.models.differences`). Any other is written whole, adapters
+merged.
 """
 
 import json
@@ -31,6 +32,8 @@ INDEX_FILE = "model.safetensors.index.json"
 """Where Hugging Face's loader looks for the names of the shards."""
 _MODEL = "model."
 _ENCODER = "vision_encoder.backbone."
+_NOT_WRITTEN = ("language_model.", "point_head.")
+"""Of models with shipped parts; low-rank adapters are."""
 
 
 class _Run(Protocol):
@@ -63,8 +66,8 @@ def exported_tensors(model: VidLLMForConditionalGeneration) -> Iterator[tuple[st
     """
     saved = set(model.state_dict())
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        shipped = model.config.base and name.startswith("language_model.")
-        if name in saved and (not shipped or ".lora_" in name):
+        left_out = model.config.base and name.startswith(_NOT_WRITTEN)
+        if name in saved and (not left_out or ".lora_" in name):
             yield name, tensor
 
 
