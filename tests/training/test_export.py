@@ -98,8 +98,8 @@ def test_what_changed_over_a_base(rooms, tmp_path, monkeypatch, merge, stage, bl
 
 def test_the_point_head_is_written_with_whole_models_only():
     model, _ = make_student(point_head=True)
-    names = {name for name, _ in exported_tensors(model)}
+    names = {name for name, _ in export.exported_tensors(model)}
     assert any(name.startswith("point_head.") for name in names)
     model.config.base = "tiny"
-    left_out = names - {name for name, _ in exported_tensors(model)}
+    left_out = names - {name for name, _ in export.exported_tensors(model)}
     assert {name.split(".")[0] for name in left_out} == {"point_head", "language_model"}
