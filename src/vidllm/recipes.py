@@ -129,11 +129,11 @@ TINY_RECONSTRUCTION = RECONSTRUCTION | {"point_head": 1.0}
 
 
 def tiny_cpu() -> TrainConfig:
-    """About 80 minutes on two cores: the shipped default's recipe. ``--steps`` makes it longer.
+    """Two hours on two cores; ``--steps`` makes it longer.
 
-    A joint second stage does not fit a CPU. It is cut in two at the one-way gradient, each half
-    on what the frozen half says, computed once: first the reconstruction on the encoder's tokens,
-    then the language side on predicted geometry. Only the upper half of the encoder learns.
+    A joint second stage does not fit a CPU. It is cut in two at the one-way gradient: first the
+    reconstruction, then the language side on predicted geometry, which is computed once. Only the
+    upper half of the encoder learns.
     """
     distill = StageConfig(
         name="distill",
@@ -149,25 +149,23 @@ def tiny_cpu() -> TrainConfig:
         learning_rate=3e-4,
         turns=TurnMix(qa=0, situated_qa=0, vsi=0, referring=0, multi_referring=0, captions=0),
     )
-    match = StageConfig(
+    match = replace(
+        distill,
         name="match",
         losses=LossWeights(matching=1.0),
         trained={"patch_matcher": 1.0},
         steps=300,
         num_frames=8,
         learning_rate=2e-3,
-        turns=distill.turns,
         augmentation=Augmentation(least_span=0.4),
     )
-    reconstruct = StageConfig(
+    reconstruct = replace(
+        match,
         name="reconstruct",
         losses=LossWeights(reconstruction=1.0, metric_depth=1.0),
         trained=TINY_RECONSTRUCTION,
         steps=330,
-        num_frames=8,
         learning_rate=5e-4,
-        turns=distill.turns,
-        augmentation=Augmentation(least_span=0.4),
     )
     language = StageConfig(
         name="language",

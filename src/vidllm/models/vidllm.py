@@ -153,10 +153,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             images: RGB in [0, 1], or their features.
             patch_points: Centres of the patches in the room frame; the reconstruction's by default.
             room_from_world: The room frame, where it is known; estimated by default.
-            reconstruct: False leaves out the reconstruction; for 3D patches positions must be given
-                then.
-            speak: False leaves out the 3D patches, and what the language model is shown. Only to
-                place these are cameras sought from matching patches, where the model does so.
+            reconstruct: False leaves out the reconstruction; 3D patches then need ``patch_points``.
+            speak: False leaves out what the language model is shown, and cameras from matches.
             seed: Draws the frames that set the scale.
         """
         # Shared encoder -> Cross-Task Adapter
@@ -165,13 +163,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             features.base_tokens
         )
 
-        descriptors = None
-        if self.config.patch_matcher is not None and features.taps:
-            tokens = features.taps[self.config.patch_matcher_config.tap]
-            descriptors = self.patch_matcher(tokens.unflatten(0, geometry_tokens.shape[:2]))
-
         # Geometry and metric flow -> scale alignment -> room frame
-        geometry = None
+        geometry, descriptors = None, self._descriptors(features)
         if reconstruct:
             geometry = self.reconstruct(
                 geometry_tokens,
@@ -194,6 +187,13 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         if speak:
             self._speak(scene, bridge_tokens, patch_points)
         return scene
+
+    def _descriptors(self, features: FrameFeatures) -> Float[Tensor, "B S P D"] | None:
+        """Of the patch matcher, where there is one and the features have what it reads."""
+        if self.config.patch_matcher is None or not features.taps:
+            return None
+        tokens = features.taps[self.config.patch_matcher_config.tap]
+        return self.patch_matcher(tokens.unflatten(0, features.base_tokens.shape[:2]))
 
     def _speak(
         self, scene: SceneEncoding, bridge_tokens: Tensor | None, patch_points: Tensor | None
