@@ -118,6 +118,9 @@ RECIPES = {"tiny": tiny, "paper": paper}
 
 
 ENCODER_BLOCK = "vision_encoder.backbone.encoder.layer."
+UPPER_ENCODER = {f"{ENCODER_BLOCK}{block}.": 0.3 for block in range(6, 12)} | {
+    "vision_encoder.backbone.layernorm": 0.3
+}
 SEMANTIC = {"patch_3d": 1.0, "word_anchors": 1.0, "grounding_head": 1.0}
 RECONSTRUCTION = {
     "global_frame_attention": 1.0,
@@ -129,7 +132,7 @@ TINY_RECONSTRUCTION = RECONSTRUCTION | {"point_head": 1.0}
 
 
 def tiny_cpu() -> TrainConfig:
-    """Two hours on two cores; ``--steps`` makes it longer.
+    """Hours on two cores; ``--steps`` makes it longer or shorter.
 
     A joint second stage does not fit a CPU. It is cut in two at the one-way gradient: first the
     reconstruction, then the language side on predicted geometry, which is computed once. Only the
@@ -138,12 +141,7 @@ def tiny_cpu() -> TrainConfig:
     distill = StageConfig(
         name="distill",
         losses=LossWeights(distillation=1.0, words=1.0),
-        trained={f"{ENCODER_BLOCK}{block}.": 0.3 for block in range(6, 12)}
-        | {
-            "vision_encoder.backbone.layernorm": 0.3,
-            "cross_task_adapter": 1.0,
-            "word_anchors": 1.0,
-        },
+        trained=UPPER_ENCODER | {"cross_task_adapter": 1.0, "word_anchors": 1.0},
         steps=330,
         num_frames=6,
         learning_rate=3e-4,
