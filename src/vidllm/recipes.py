@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from vidllm.models.config import SPECIAL_TOKENS, VidLLMConfig
-from vidllm.rooms.augmentation import Augmentation
 from vidllm.training.config import LoraConfig, LossWeights, StageConfig, TrainConfig, TurnMix
 
 # fmt: off
@@ -155,7 +154,7 @@ def tiny_cpu() -> TrainConfig:
         steps=300,
         num_frames=8,
         learning_rate=2e-3,
-        augmentation=Augmentation(least_span=0.4),
+        augmentation=replace(distill.augmentation, least_span=0.4),
     )
     reconstruct = replace(
         match,
