@@ -4,11 +4,11 @@ Descriptors say which patches of two frames show the same thing; depth says wher
 each camera. From both the cameras follow:
 
 1. `match_patches`: patches of every two frames that are nearest to each other in both directions.
-2. `pair_motions`: similarities through three matches each (Umeyama 1991), drawn at random; the one
-   that most matches agree with is refined by its reprojections.
-3. `chain_motions`: along the spanning tree of most agreement, motions add up to cameras.
-4. `_Adjustment`: cameras and a factor on each frame's depth are moved until reprojections agree
-   best (Cauchy's loss, L-BFGS). Depth keeps its scale in the mean.
+2. `relative_poses` (RANSAC): similarities through three matches each (Umeyama 1991), drawn at
+   random; the one that most matches agree with is refined by its reprojections.
+3. `chain_poses`: along the spanning tree of the highest scores, motions add up to cameras.
+4. `_BundleAdjustment`: cameras and a factor on each frame's depth are moved until reprojections
+   agree best (Cauchy's loss, L-BFGS). Depth keeps its scale in the mean.
 
 A few hundred patches a frame: it all runs on the CPU, without gradients to what is given.
 """
@@ -77,10 +77,10 @@ def cameras_from_matches(
     matches = match_patches(descriptors, grid, known)
     points = rays * torch.where(known, depth, 0.0)[..., None]
     generator = torch.Generator().manual_seed(seed)
-    motions, agreement = pair_motions(matches, points, lens, generator)
-    cameras, scale = chain_motions(matches, motions, agreement, len(depth))
-    connected = _reached(matches, agreement > 0, len(depth))
-    adjustment = _Adjustment(matches, points, lens, grid, connected)
+    motions, score = relative_poses(matches, points, lens, generator)
+    cameras, scale = chain_poses(matches, motions, score, len(depth))
+    connected = _reached(matches, score > 0, len(depth))
+    adjustment = _BundleAdjustment(matches, points, lens, grid, connected)
     cameras, scale = adjustment.run(cameras, scale)
     mean = scale[connected].log().mean().exp()
     cameras = cameras[:, :3].clone()
@@ -95,10 +95,10 @@ def cameras_from_matches(
     )
 
 
-def pair_motions(
+def relative_poses(
     matches: Matches, points: Float[Tensor, "S P 3"], lens: Tensor, generator: torch.Generator
 ) -> tuple[Float[Tensor, "N 4 4"], Float[Tensor, "N"]]:
-    """From the first camera's points to the second's, and how much matches agree; 0 for no motion.
+    """From the first camera's points to the second's, and its score by inliers; 0 for no motion.
 
     The upper 3 x 4 of a motion is ``[s R | t]``, as the depths of two frames may differ in scale.
     """
@@ -110,16 +110,13 @@ def pair_motions(
         ).unflatten(0, (-1, _HYPOTHESES))  # [n, H, 3]
         source = points[chunk.first]
         there = points[chunk.second].gather(1, chunk.index[..., None].expand(-1, -1, 3))
-        three = (drawn[..., None].expand(-1, -1, -1, 3),)
-        pick = [
-            x[:, None].expand(-1, _HYPOTHESES, -1, -1).gather(2, *three) for x in (source, there)
-        ]
-        tried = similarity(*pick, torch.ones(drawn.shape))  # [n, H, 4, 4]
-        error = _pair_error(tried, source, there, chunk, lens)
+        pair = torch.arange(len(pairs))[:, None, None]
+        tried = similarity(source[pair, drawn], there[pair, drawn])  # [n, H, 4, 4]
+        error = _reprojection_error(tried, source, there, chunk, lens)
         worth = ((1 - error / (2 * _NEAR)).clamp(min=0) * chunk.valid[:, None]).sum(dim=-1)
         motion = tried[torch.arange(len(pairs)), worth.argmax(dim=-1)]
-        motion = _refined(motion, source, there, chunk, lens)
-        error = _pair_error(motion[:, None], source, there, chunk, lens)[:, 0]
+        motion = _refine_poses(motion, source, there, chunk, lens)
+        error = _reprojection_error(motion[:, None], source, there, chunk, lens)[:, 0]
         motions.append(motion)
         agree.append((error < 1.5 * _NEAR) & chunk.valid)
     count, matched = torch.cat(agree).sum(dim=-1), matches.valid.sum(dim=-1)
@@ -128,7 +125,7 @@ def pair_motions(
     return torch.cat(motions), torch.where(enough, count * share**3, 0.0)
 
 
-def _refined(
+def _refine_poses(
     motion: Float[Tensor, "n 4 4"], source: Tensor, there: Tensor, chunk: Matches, lens: Tensor
 ) -> Float[Tensor, "n 4 4"]:
     """Motions that reproject best (Gauss-Newton, Cauchy's weights), then the scale between depths.
@@ -164,22 +161,20 @@ def _refined(
 
 
 def similarity(
-    source: Float[Tensor, "*batch N 3"],
-    target: Float[Tensor, "*batch N 3"],
-    weights: Float[Tensor, "*batch N"],
+    source: Float[Tensor, "*batch N 3"], target: Float[Tensor, "*batch N 3"]
 ) -> Float[Tensor, "*batch 4 4"]:
-    """The similarity that takes source to target with the least weighted square error (Umeyama).
+    """The similarity that takes source to target with the least square error (Umeyama).
 
-    Its scale is held within `_SCALES`.
+    As `vidllm.geometry.alignment.umeyama`, but many at once, on tensors, and with a scale that is
+    held within `_SCALES`.
     """
-    weights = (weights / weights.sum(dim=-1, keepdim=True))[..., None]
-    middles = [(weights * x).sum(dim=-2, keepdim=True) for x in (source, target)]
+    middles = [x.mean(dim=-2, keepdim=True) for x in (source, target)]
     x, y = source - middles[0], target - middles[1]
-    u, spread, vt = torch.linalg.svd((weights * y).mT @ x)
+    u, spread, vt = torch.linalg.svd(y.mT @ x)
     sign = torch.linalg.det(u @ vt).sign()
     signs = torch.stack([torch.ones_like(sign), torch.ones_like(sign), sign], dim=-1)
     rotation = (u * signs[..., None, :]) @ vt
-    variance = (weights * x.square()).sum(dim=(-1, -2)).clamp(min=1e-9)
+    variance = x.square().sum(dim=(-1, -2)).clamp(min=1e-9)
     scale = ((spread * signs).sum(dim=-1) / variance).clamp(*_SCALES)[..., None, None]
     result = torch.eye(4).expand(*scale.shape[:-2], 4, 4).clone()
     result[..., :3, :3] = scale * rotation
@@ -187,7 +182,7 @@ def similarity(
     return result
 
 
-def _pair_error(
+def _reprojection_error(
     motions: Float[Tensor, "n H 4 4"], source: Tensor, there: Tensor, chunk: Matches, lens: Tensor
 ) -> Float[Tensor, "n H P"]:
     """Patches between where a match is and where it should be; depth counts where it is far off."""
@@ -200,12 +195,12 @@ def _pair_error(
     return torch.where(moved[..., 2] > 0.05, error + 3 * (ratio - 0.2).clamp(min=0), torch.inf)
 
 
-def chain_motions(
-    matches: Matches, motions: Float[Tensor, "N 4 4"], agreement: Float[Tensor, "N"], frames: int
+def chain_poses(
+    matches: Matches, motions: Float[Tensor, "N 4 4"], score: Float[Tensor, "N"], frames: int
 ) -> tuple[Float[Tensor, "S 4 4"], Float[Tensor, "S"]]:
     """Cameras, in the first one's frame and unit, and factors on the frames' depth."""
     graph = torch.zeros(frames, frames)
-    graph[matches.first, matches.second] = agreement
+    graph[matches.first, matches.second] = score
     tree = minimum_spanning_tree(-graph.numpy())
     order, before = breadth_first_order(tree, 0, directed=False)
     cameras, scale = torch.eye(4).repeat(frames, 1, 1), torch.ones(frames)
@@ -236,7 +231,7 @@ def _reached(matches: Matches, used: Bool[Tensor, "N"], frames: int) -> Bool[Ten
     return reached
 
 
-class _Adjustment:
+class _BundleAdjustment:
     """Improves all cameras and depth factors at once, by reprojections of all matches.
 
     Args:
