@@ -168,13 +168,14 @@ def similarity(
     As `vidllm.geometry.alignment.umeyama`, but many at once, on tensors, and with a scale that is
     held within `_SCALES`.
     """
-    middles = [x.mean(dim=-2, keepdim=True) for x in (source, target)]
+    share = 1 / source.shape[-2]
+    middles = [(share * x).sum(dim=-2, keepdim=True) for x in (source, target)]
     x, y = source - middles[0], target - middles[1]
-    u, spread, vt = torch.linalg.svd(y.mT @ x)
+    u, spread, vt = torch.linalg.svd((share * y).mT @ x)
     sign = torch.linalg.det(u @ vt).sign()
     signs = torch.stack([torch.ones_like(sign), torch.ones_like(sign), sign], dim=-1)
     rotation = (u * signs[..., None, :]) @ vt
-    variance = x.square().sum(dim=(-1, -2)).clamp(min=1e-9)
+    variance = (share * x.square()).sum(dim=(-1, -2)).clamp(min=1e-9)
     scale = ((spread * signs).sum(dim=-1) / variance).clamp(*_SCALES)[..., None, None]
     result = torch.eye(4).expand(*scale.shape[:-2], 4, 4).clone()
     result[..., :3, :3] = scale * rotation
