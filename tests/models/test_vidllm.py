@@ -148,6 +148,14 @@ def test_ablations_run_without_bridge_tokens(mixing):
     assert model(**inputs(model)).logits.isfinite().all()
 
 
+def test_without_a_metric_head_relative_units_pass_for_metres():
+    model = make_model(metric_scale=False)
+    assert not any(name.startswith("metric_depth_head") for name, _ in model.named_parameters())
+    geometry = model(**inputs(model)).scene.geometry
+    torch.testing.assert_close(geometry.scale.scale, torch.ones(1))
+    torch.testing.assert_close(geometry.depth, geometry.relative_depth)
+
+
 def test_save_and_load_round_trip_through_the_auto_class(tmp_path):
     model = make_model()
     model.save_pretrained(tmp_path, max_shard_size="300KB")

@@ -45,18 +45,20 @@ def train_in_two(config, rooms, out, **settings) -> None:
 def runs(rooms, tmp_path_factory):
     """The same recipe in one process and in two."""
     alone, together = (tmp_path_factory.mktemp(name) for name in ("alone", "together"))
-    train(TWO_PROCESSES, rooms, alone)
-    train_in_two(TWO_PROCESSES, rooms, together)
+    scored = {"validate": (rooms,), "validate_every": 1, "validate_scenes": 2}
+    train(TWO_PROCESSES, rooms, alone, **scored)
+    train_in_two(TWO_PROCESSES, rooms, together, **scored)
     return alone, together
 
 
 @pytest.mark.slow
-def test_losses_are_equal(runs):
+def test_losses_and_scores_are_equal(runs):
     """Over both stages: kept features, frozen parts, adapters in frozen blocks, running mean."""
     alone, together = (read_log(out) for out in runs)
     assert len(alone) == len(together) == sum(stage.steps for stage in TWO_PROCESSES.stages)
     for one, other in zip(alone, together, strict=True):
         assert other["losses"] == pytest.approx(one["losses"], rel=1e-5, abs=1e-4)
+        assert other["scores"] == pytest.approx(one["scores"], rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.slow

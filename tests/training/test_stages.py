@@ -7,7 +7,7 @@ import torch
 from small_training import ALL, JOINT, RECONSTRUCT, SPEAK, make_student
 
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
-from vidllm.recipes import RECIPES, TRAININGS
+from vidllm.recipes import ABLATIONS, RECIPES, TRAININGS
 from vidllm.training.export import add_lora
 from vidllm.training.optimizer import build_optimizer, schedule, set_learning_rate
 from vidllm.training.stages import set_trainable, trained_parameters
@@ -98,9 +98,21 @@ def test_recipes_name_parts_of_their_models(name):
     """On the meta device: nothing is computed."""
     config = TRAININGS[name]()
     with torch.device("meta"):
-        model = VidLLMForConditionalGeneration(RECIPES[config.model]())
+        model = VidLLMForConditionalGeneration(RECIPES[config.model](**config.model_options))
     for stage in config.stages:
         set_trainable(model, replace(stage, lora=None))
         assert learning(model)
         assert any(vars(stage.losses).values())
     assert len({stage.name for stage in config.stages}) == len(config.stages)
+
+
+def test_rows_of_the_ablation_differ_in_one_thing_each_and_compute_as_much():
+    rows = [TRAININGS[f"ablation_{name}"]() for name in ABLATIONS]
+    bridges = [row.model_options["adapter"]["mixing"] == "bridge" for row in rows]
+    heads = [row.model_options["metric_scale"] for row in rows]
+    losses = [bool(row.stages[-1].losses.metric_depth) for row in rows]
+    assert bridges == [False, True, True, True]
+    assert heads == losses == [False, False, True, True]
+    assert [len(row.stages) for row in rows] == [1, 1, 1, 2]
+    cost = {"distill": 0.1, "joint": 1.0}
+    assert len({sum(cost[s.name] * s.steps for s in row.stages) for row in rows}) == 1

@@ -25,7 +25,8 @@ class Train:
     out: Path
     """Folder of the run: log, checkpoints, exported model; made if needed."""
     recipe: str = "tiny_cpu"
-    """tiny_cpu, tiny_blind, tiny_gpu, paper_stage1 or paper_stage2."""
+    """tiny_cpu, tiny_blind, tiny_gpu, paper_stage1, paper_stage2 or ablation_... (base, cta,
+    metric_depth, two_stage)."""
     init: Path | None = None
     """Folder of a trained model to start from, instead of the recipe's."""
     stages: tuple[str, ...] = ()
@@ -38,6 +39,12 @@ class Train:
     """Save and stop after so long; exit code 0."""
     workers: int | None = None
     """Processes that prepare batches; one where a CPU trains, and all cores but two for a GPU."""
+    validate: tuple[Path, ...] = ()
+    """Directories of Rooms data sets that are scored now and then, never learned from."""
+    validate_every: int = 100
+    """Updates between scores; the last update of a stage is scored too."""
+    validate_scenes: int = 16
+    """How many scenes are scored."""
     device: str = "auto"
     """auto, cpu, cuda or mps; with torchrun every process takes its own GPU."""
     seed: int = 0
@@ -68,6 +75,9 @@ class Train:
                 device=device,
                 max_minutes=self.max_minutes,
                 workers=self._workers(device),
+                validate=self.validate,
+                validate_every=self.validate_every,
+                validate_scenes=self.validate_scenes,
             )
             report = Trainer(model, processor, config, settings, advance).run()
         if self.json:
@@ -91,6 +101,10 @@ class Train:
             raise UsageError(f"--max-minutes must be positive, got {self.max_minutes}")
         if self.workers is not None and self.workers < 0:
             raise UsageError(f"--workers must not be negative, got {self.workers}")
+        for option in ("validate_every", "validate_scenes"):
+            if getattr(self, option) < 1:
+                name = option.replace("_", "-")
+                raise UsageError(f"--{name} must be at least 1, got {getattr(self, option)}")
         if self.steps and self.minutes:
             raise UsageError("--steps and --minutes both say how long a stage is: give one of them")
         for option, numbers, least in (("steps", self.steps, 1), ("minutes", self.minutes, 1e-3)):
@@ -114,7 +128,7 @@ class Train:
         from vidllm.inference.loading import load_base, load_config, load_model, load_trained
 
         if self.init is None:
-            return load_base(config.model)
+            return load_base(config.model, **config.model_options)
         if not (self.init / "config.json").is_file():
             raise UsageError(f"{self.init} holds no model: give a folder with a config.json")
         if load_config(str(self.init)).base:

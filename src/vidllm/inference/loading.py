@@ -85,20 +85,21 @@ def load_model(name_or_path: str) -> Loaded:
     return model.eval(), processor
 
 
-def load_base(recipe: str, config: VidLLMConfig | None = None) -> Loaded:
+def load_base(recipe: str, config: VidLLMConfig | None = None, **options) -> Loaded:
     """A recipe with shipped parts before any training: encoder and language model as shipped,
     adapter and heads as initialised.
 
     Args:
         recipe: Its name.
         config: Instead of the recipe's own.
+        **options: Fields that the recipe's own shall have otherwise.
 
     Raises:
         UsageError: The recipe has no shipped parts.
     """
     if recipe != "tiny":
         raise UsageError(f"recipe {recipe!r} has no shipped weights to start from: only tiny has")
-    config = config or RECIPES[recipe]()
+    config = config or RECIPES[recipe](**options)
     language_directory = language_model_path()
     language_model = AutoModelForCausalLM.from_pretrained(
         language_directory, dtype=torch.float32, local_files_only=True

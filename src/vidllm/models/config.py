@@ -39,6 +39,8 @@ class VidLLMConfig(PreTrainedConfig):
             None (the paper's) takes them from the camera head.
         point_head: Whether training also has a head for the point map, VGGT's third: every patch is
             asked where it is, which teaches small models to relate frames. Nothing else uses it.
+        metric_scale: Whether there is a metric depth head. Without (for ablations) relative units
+            pass for metres.
         num_frames: Frames sampled from a video.
         short_side: Short side of the frames in pixels, before the crop to whole patches.
         scale_frames: Frames drawn at random for the scale of a scene.
@@ -68,6 +70,7 @@ class VidLLMConfig(PreTrainedConfig):
     word_anchors: dict | None = None
     patch_matcher: dict | None = None
     point_head: bool = False
+    metric_scale: bool = True
     num_frames: int = 16
     short_side: int = 224
     scale_frames: int = 16

@@ -70,7 +70,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         self.global_frame_attention = GlobalFrameAttention(config.global_frame_attention_config)
         self.camera_head = CameraHead(config.camera_head_config)
         self.dense_head = DenseHead(config.dense_head_config)
-        self.metric_depth_head = MetricDepth(config.metric_depth_config)
+        if config.metric_scale:
+            self.metric_depth_head = MetricDepth(config.metric_depth_config)
         if config.point_head:
             points = replace(config.dense_head_config, value_dim=3, activation="inv_log")
             self.point_head = DenseHead(points)
@@ -115,7 +116,6 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
                 frame; size 0 for a point.
         """
         scene = images if isinstance(images, SceneEncoding) else self.encode_scene(images)
-
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         text = TextBatch(
@@ -225,12 +225,15 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         pose_enc = self.camera_head(layers[last][:, :, 0])
         dense = [layers[index] for index in self.config.dense_head_config.layers]
         values, depth_conf = self.dense_head(dense, grid, image_size)
-        metric_depth = self.metric_depth_head(features.taps, grid, image_size).depth
+        relative_depth = metric_depth = values[..., 0]
+        if self.config.metric_scale:
+            depth = self.metric_depth_head(features.taps, grid, image_size).depth
+            metric_depth = depth.unflatten(0, (-1, num_frames))
         geometry = self._align(
             pose_enc,
-            relative_depth=values[..., 0],
+            relative_depth=relative_depth,
             depth_conf=depth_conf,
-            metric_depth=metric_depth.unflatten(0, (-1, num_frames)),
+            metric_depth=metric_depth,
             descriptors=descriptors,
             room_from_world=room_from_world,
             seed=seed,

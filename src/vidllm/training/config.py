@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from vidllm.losses.distillation import DistillationConfig
 from vidllm.losses.reconstruction import ReconstructionLossConfig
@@ -110,6 +110,8 @@ class TrainConfig:
     """Of the recipe."""
     model: str = "tiny"
     """A model recipe to start from, or a directory."""
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the model recipe's config that this training has otherwise."""
     stages: tuple[StageConfig, ...]
     """In order."""
     blind: bool = False

@@ -81,7 +81,7 @@ def shard(module: nn.Module, ranks: Ranks) -> None:
     if ranks.world == 1:
         return
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh(ranks.device.type, (ranks.world,))
     blocks = [
@@ -96,6 +96,8 @@ def shard(module: nn.Module, ranks: Ranks) -> None:
     for block in blocks:
         fully_shard(block, mesh=mesh, ignored_params=left)
     fully_shard(module, mesh=mesh, ignored_params=left)
+    if hasattr(module, "scores"):
+        register_fsdp_forward_method(module, "scores")
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float, ranks: Ranks) -> float:

@@ -22,12 +22,13 @@ from vidllm.losses.reconstruction import (
     reconstruction_loss,
 )
 from vidllm.losses.vision_language import grounding_loss, word_loss
-from vidllm.models.language_model import IGNORE_INDEX
-from vidllm.models.outputs import FrameFeatures, GeometryOutput, VidLLMOutput
+from vidllm.models.language_model import IGNORE_INDEX, expand_placeholders
+from vidllm.models.outputs import FrameFeatures, GeometryOutput, SceneEncoding, VidLLMOutput
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training.batch import Batch
 from vidllm.training.config import StageConfig, TrainConfig
 from vidllm.training.teachers import Teacher, TeacherProjection
+from vidllm.training.validation import Scores, answer_scores, box_scores, depth_scores
 from vidllm.types import UsageError
 
 Terms = dict[str, Float[Tensor, ""]]
@@ -117,6 +118,35 @@ class Objective(nn.Module):
         terms["total"] = torch.stack(weighted).sum()
         return terms
 
+    @torch.no_grad()
+    def scores(self, batch: Batch) -> Scores:
+        """How good the model is at what the stage trains; see `vidllm.training.validation`."""
+        weights, model = self.stage.losses, self.model
+        speaks = bool(weights.language or weights.grounding)
+        if not (speaks or weights.reconstruction or weights.metric_depth):
+            return {}
+        scene = model.encode_scene(
+            batch.images, room_from_world=batch.room_from_world, speak=speaks
+        )
+        scores = depth_scores(_geometry_of(scene).depth, batch.geometry.depth)
+        if scene.visual_tokens is None:
+            return scores
+        counts = [len(tokens) for tokens in scene.visual_tokens]
+        text = expand_placeholders(batch.text, model.config.video_token_id, counts)
+        output = model(
+            scene,
+            input_ids=text.input_ids,
+            attention_mask=text.attention_mask,
+            turn_ids=text.turn_ids,
+            places=batch.places,
+        )
+        if weights.language:
+            scores |= answer_scores(output.logits, text, model.config.loc_token_id)
+        if weights.grounding and output.grounding is not None:
+            targets = [boxes for scene_targets in batch.targets for boxes in scene_targets]
+            scores |= box_scores(output.grounding, targets)
+        return scores
+
     def _run(self, batch: Batch, kept: Kept | None, *, true_geometry: bool) -> VidLLMOutput:
         weights = self.stage.losses
         reconstructs = bool(weights.reconstruction or weights.metric_depth)
@@ -159,7 +189,7 @@ class Objective(nn.Module):
         }
 
     def _reconstruction(self, batch: Batch, output: VidLLMOutput) -> Terms:
-        weights, geometry = self.stage.losses, _geometry_of(output)
+        weights, geometry = self.stage.losses, _geometry_of(output.scene)
         terms: Terms = {}
         if weights.reconstruction:
             target, _ = normalise_scene(batch.geometry)
@@ -215,8 +245,8 @@ class Objective(nn.Module):
         return terms
 
 
-def _geometry_of(output: VidLLMOutput) -> GeometryOutput:
-    """Of an output whose scene was reconstructed."""
-    if output.scene is None or output.scene.geometry is None:
+def _geometry_of(scene: SceneEncoding | None) -> GeometryOutput:
+    """Of a scene that was reconstructed."""
+    if scene is None or scene.geometry is None:
         raise ValueError("the scene was not reconstructed")
-    return output.scene.geometry
+    return scene.geometry

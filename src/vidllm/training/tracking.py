@@ -31,6 +31,8 @@ class Tracker:
         if self._board is not None:
             for name, value in row["losses"].items():
                 self._board.add_scalar(f"{row['stage_name']}/{name}", value, row["step"])
+            for name, value in row.get("scores", {}).items():
+                self._board.add_scalar(f"{row['stage_name']}/scores/{name}", value, row["step"])
             self._board.flush()
 
 
@@ -47,7 +49,8 @@ def read_log(out: Path) -> list[dict]:
 
 
 def plot_losses(out: Path) -> Path | None:
-    """``losses.png``: a panel a stage, a line a term, smoothed over a fiftieth of the steps.
+    """``losses.png``: a panel a stage, a line a term, smoothed over a fiftieth of the steps; scores
+    of scenes that are not learned from are dashed.
 
     None where nothing was logged or matplotlib is not installed.
     """
@@ -69,6 +72,9 @@ def plot_losses(out: Path) -> Path | None:
             window = max(1, len(values) // 50)
             smooth = np.convolve(values, np.ones(window) / window, mode="valid")
             axes.plot(steps[window - 1 :], smooth, label=name, linewidth=1)
+        for name in sorted({name for row in own for name in row.get("scores", {})}):
+            scored = [(row["step"], row["scores"][name]) for row in own if "scores" in row]
+            axes.plot(*zip(*scored, strict=True), ".--", label=f"scored: {name}", linewidth=1)
         axes.set(title=stage, xlabel="step", yscale="symlog")
         axes.legend(fontsize=6)
         axes.grid(alpha=0.3)

@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
@@ -25,7 +25,7 @@ from torch import Tensor
 from vidllm.models.processor import VidLLMProcessor
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training import distributed
-from vidllm.training.batch import Collator
+from vidllm.training.batch import Batch, Collator
 from vidllm.training.checkpoint import (
     check_recipe,
     last_checkpoint,
@@ -40,12 +40,14 @@ from vidllm.training.config import StageConfig, TrainConfig
 from vidllm.training.export import add_lora, export_model, exported_tensors, trained_tensors
 from vidllm.training.feeder import Feeder, Portion
 from vidllm.training.kept import KeptFeatures
+from vidllm.training.memory import autocast_dtype, halve_frozen, recompute_activations
 from vidllm.training.objective import Objective
 from vidllm.training.optimizer import build_optimizer, set_learning_rate
 from vidllm.training.running_mean import RunningMean
 from vidllm.training.stages import set_trainable, trained_parameters
 from vidllm.training.teachers import Teacher, open_teacher
 from vidllm.training.tracking import Tracker, plot_losses
+from vidllm.training.validation import Scores, Validation
 from vidllm.types import VidLLMError
 
 
@@ -63,6 +65,12 @@ class RunSettings:
     """Wall-clock budget, after which the run saves and stops."""
     workers: int = 0
     """Processes that prepare batches; 0 has each batch prepared when it is needed."""
+    validate: tuple[Path, ...] = ()
+    """Rooms datasets that are scored, not learned from; nothing is scored without."""
+    validate_every: int = 100
+    """Updates between scores."""
+    validate_scenes: int = 16
+    """That are scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +114,14 @@ class Trainer:
     ) -> None:
         self.model, self.processor = model, processor
         if config.recompute:
-            _recompute_activations(model)
+            recompute_activations(model)
         self.config, self.settings = config, settings
         self.progress = progress
         self.ranks = distributed.start(settings.device)
         if self.ranks.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # of what autocast leaves in float32
             torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every length of text
-        self.dtype = _autocast_dtype(config, self.ranks.device)
+        self.dtype = autocast_dtype(config, self.ranks.device)
         self.minutes_before = 0.0
         self.started = self.saved = monotonic()
         self.interrupted = False
@@ -199,7 +207,7 @@ class _Loop:
         set_trainable(model, self.stage)
         self.objective = Objective(model, self.stage, config, self._teachers()).to(ranks.device)
         if model.config.base and trainer.dtype == torch.bfloat16:
-            _halve_frozen(model.language_model)
+            halve_frozen(model.language_model)
         load_weights(self.objective, weights)
         self.stopped = self.ended = False
         self.minutes_before = 0.0
@@ -219,6 +227,7 @@ class _Loop:
             restore_optimizer(self.optimizer, self.names, load_shards(resumed, "optimizer"))
             if self.mean is not None:
                 self.mean.restore(load_shards(resumed, "mean"))
+        self.feeder, self.validation = self._data()
         self.kept = None
         if self.stage.given != "none":
             folder = trainer.settings.out / "kept" / self.stage.name
@@ -240,19 +249,21 @@ class _Loop:
         if ranks.is_first:
             tracker = Tracker(trainer.settings.out, stage=self.index, step=first)
         last = stage.steps if stage.minutes is None else sys.maxsize // stage.accumulate
-        portions = self._feeder().portions(
+        portions = self.feeder.portions(
             first * stage.accumulate + ranks.rank, last * stage.accumulate, ranks.world
         )
         step, losses = first, {}
         self.objective.train()
         while not (self.ended or self.stopped):
             losses = self._step(step, [next(portions) for _ in range(self.passes)])
+            self.ended = self._share(step + 1) >= 1
+            scores = self._validate(step)
             if tracker is not None:
                 row = {"stage": self.index, "stage_name": stage.name, "step": step}
-                tracker.write(row | {"losses": losses, "minutes": round(trainer.minutes, 3)})
+                row |= {"losses": losses, "minutes": round(trainer.minutes, 3)}
+                tracker.write(row | ({"scores": scores} if scores else {}))
                 trainer.progress(stage, step, losses)
             step += 1
-            self.ended = self._share(step) >= 1
             self.stopped, due = trainer.pause()
             if self.ended or self.stopped or due:
                 self._save(step)
@@ -309,16 +320,43 @@ class _Loop:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             return self.objective(batch, kept, true_geometry=portion.true_geometry)
 
-    def _feeder(self) -> Feeder:
+    def _validate(self, step: int) -> dict[str, float]:
+        """Scores after that step, where they are due; all processes take part."""
+        every = self.trainer.settings.validate_every
+        if self.validation is None or not (self.ended or (step + 1) % every == 0):
+            return {}
+        self.objective.eval()
+        scores = self.validation.run(self._scores)
+        self.objective.train()
+        return scores
+
+    def _scores(self, batch: Batch) -> Scores:
+        device, dtype = self.trainer.ranks.device, self.trainer.dtype
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return self.objective.scores(batch.to(device))
+
+    def _data(self) -> tuple[Feeder, Validation | None]:
+        """What is learned from, and what is scored."""
         model, config = self.trainer.model.config, self.trainer.config
+        settings, short_side = self.trainer.settings, config.short_side or model.short_side
         words = {} if model.word_anchors is None else model.word_anchors_config.groups
-        return Feeder(
-            list(self.trainer.settings.data),
+        collator = Collator(self.trainer.processor, self.stage.turns, words)
+        feeder = Feeder(
+            list(settings.data),
             self.stage,
-            Collator(self.trainer.processor, self.stage.turns, words),
-            short_side=config.short_side or model.short_side,
+            collator,
+            short_side=short_side,
             seed=config.seed + 1000 * self.index,
-            workers=self.trainer.settings.workers,
+            workers=settings.workers,
+        )
+        if not settings.validate:
+            return feeder, None
+        return feeder, Validation(
+            settings.validate,
+            self.stage,
+            collator,
+            short_side=short_side,
+            scenes=settings.validate_scenes,
         )
 
     def _save(self, step: int) -> None:
@@ -359,24 +397,3 @@ def _guard(losses: dict[str, float], norm: float, step: int, portions: list[Port
 def _scenes(portions: list[Portion]) -> str:
     names = [scene for portion in portions for scene in portion.batch.scene_ids]
     return f"scenes {', '.join(names)}"
-
-
-def _autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
-    if config.dtype != "auto":
-        return getattr(torch, config.dtype)
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.bfloat16 if able else torch.float32
-
-
-def _halve_frozen(module: torch.nn.Module) -> None:
-    """Keep in bfloat16 what does not learn, as it was shipped, for autocast not to copy it."""
-    for parameter in module.parameters():
-        if not parameter.requires_grad:
-            parameter.data = parameter.data.bfloat16()
-
-
-def _recompute_activations(model: VidLLMForConditionalGeneration) -> None:
-    """Have encoder, attention stack and language model forget what they can compute again."""
-    attention = model.global_frame_attention
-    attention.config = replace(attention.config, gradient_checkpointing=True)
-    model.activation_checkpointing_enable({"use_reentrant": False})
