@@ -1,10 +1,13 @@
 """The grounding decoder against plain loops, and the selection of boxes."""
 
+import itertools
 import math
 
 import pytest
 import torch
 
+from vidllm.geometry.boxes import iou
+from vidllm.losses.vision_language import grounding_loss
 from vidllm.models.grounding_head import (
     DistanceSelfAttention,
     GroundingConfig,
@@ -35,19 +38,19 @@ def scene(num_patches: int = 20):
     def draw(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    return draw(2, 12), draw(2, num_patches, 8), 2 * draw(2, num_patches, 3)
+    return draw(2, 1, 12), draw(2, num_patches, 8), 2 * draw(2, num_patches, 3)
 
 
 def test_neighbour_attention_equals_a_plain_loop():
     torch.manual_seed(1)
     attention = NeighbourAttention(8, 2).double()
-    queries, patches = torch.randn(1, 4, 8).double(), torch.randn(1, 9, 8).double()
+    queries, patches = torch.randn(1, 2, 4, 8).double(), torch.randn(1, 9, 8).double()
     query_points, patch_points = torch.randn(1, 4, 3).double(), torch.randn(1, 9, 3).double()
     neighbours = torch.cdist(query_points, patch_points).topk(3, largest=False).indices
     out = attention(queries, query_points, patches, patch_points, neighbours)
 
-    for q in range(4):
-        query = attention.query(attention.query_norm(queries[0, q])).view(2, 4)
+    for loc, q in itertools.product(range(2), range(4)):
+        query = attention.query(attention.query_norm(queries[0, loc, q])).view(2, 4)
         order = (patch_points[0] - query_points[0, q]).norm(dim=-1).argsort()[:3]
         keys, values = [], []
         for n in order:
@@ -61,31 +64,42 @@ def test_neighbour_attention_equals_a_plain_loop():
             logits = torch.stack([k[head] @ query[head] / 2.0 for k in keys])
             weights = logits.softmax(0)
             mixed.append(sum(w * v[head] for w, v in zip(weights, values, strict=True)))
-        torch.testing.assert_close(out[0, q], attention.out(torch.cat(mixed)))
+        torch.testing.assert_close(out[0, loc, q], attention.out(torch.cat(mixed)))
 
 
 def test_distance_lowers_attention_by_sigma_per_metre():
     torch.manual_seed(2)
     attention = DistanceSelfAttention(4, 1).double()
     attention.sigma.data = torch.tensor([0.7]).double()
-    tokens = torch.randn(1, 3, 4).double()
+    tokens = torch.randn(1, 1, 3, 4).double()
     distances = torch.tensor([[[0.0, 2.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]).double()
-    q, k, v = attention.qkv(attention.norm(tokens))[0].split(4, dim=-1)
+    q, k, v = attention.qkv(attention.norm(tokens))[0, 0].split(4, dim=-1)
     weights = (q @ k.T / math.sqrt(4) - 0.7 * distances[0]).softmax(-1)
-    torch.testing.assert_close(attention(tokens, distances)[0], attention.out(weights @ v))
+    torch.testing.assert_close(attention(tokens, distances)[0, 0], attention.out(weights @ v))
 
 
 def test_shapes_and_positive_sizes():
     head, (loc, patches, points) = make_head(), scene()
     output = head(loc, patches, points)
-    assert [b.shape for b in output.boxes] == [(2, 6, 6)] * 2
-    assert output.match_logits.shape == (2, 7)
+    assert [b.shape for b in output.boxes] == [(2, 1, 6, 6)] * 2
+    assert output.match_logits.shape == (2, 1, 7)
     assert (output.boxes[-1][..., 3:] > 0).all()
+
+
+def test_questions_about_a_scene_do_not_see_each_other():
+    head, (loc, patches, points) = make_head(), scene()
+    more = torch.cat([loc, loc.flip(0), -loc], dim=1)  # [B, 3, D]
+    together = head(more, patches, points)
+    for index in range(3):
+        alone = head(more[:, index : index + 1], patches, points)
+        torch.testing.assert_close(together.match_logits[:, index], alone.match_logits[:, 0])
+        for one, other in zip(together.boxes, alone.boxes, strict=True):
+            torch.testing.assert_close(one[:, index], other[:, 0])
 
 
 def test_scenes_smaller_than_the_neighbourhood_work():
     head, (loc, patches, points) = make_head(), scene(num_patches=2)
-    assert head(loc, patches, points).boxes[-1].shape == (2, 2, 6)
+    assert head(loc, patches, points).boxes[-1].shape == (2, 1, 2, 6)
 
 
 def test_proposals_are_matched_independently_of_their_order():
@@ -94,7 +108,32 @@ def test_proposals_are_matched_independently_of_their_order():
     order = torch.tensor([2, 0, 3, 1])
     logits = head(loc, patches, points, proposals).match_logits
     shuffled = head(loc, patches, points, proposals[:, order]).match_logits
-    torch.testing.assert_close(shuffled[:, :4], logits[:, order])
+    torch.testing.assert_close(shuffled[..., :4], logits[..., order])
+
+
+def test_boxes_of_a_scene_are_learned_within_forty_updates():
+    """From the initial weights; with smaller ones, patches would hardly reach the boxes."""
+    generator = torch.Generator().manual_seed(3)
+    torch.manual_seed(3)
+    config = GroundingConfig(patch_dim=24, language_dim=16, hidden_dim=64, num_queries=24)
+    head = GroundingHead(config).apply(initialise)
+    points = 3 * torch.rand(1, 150, 3, generator=generator)
+    patches = torch.randn(1, 150, 24, generator=generator)
+    loc = torch.randn(1, 3, 16, generator=generator)
+    sizes = 0.3 + torch.rand(3, 3, generator=generator)
+    targets = [box[None] for box in torch.cat([points[0, :3], sizes], dim=-1)]
+    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
+    for _ in range(40):
+        output = head(loc, patches, points).at(torch.zeros(3, dtype=torch.long), torch.arange(3))
+        loss = grounding_loss(
+            output.boxes, output.match_logits, targets, query_points=output.query_points
+        )
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+    for row, target in enumerate(targets):
+        best = output.match_logits[row].argmax()
+        assert iou(output.boxes[-1][row, best], target[0]) > 0.7
 
 
 def test_select_boxes_merges_overlapping_queries_and_ranks():

@@ -148,6 +148,21 @@ def test_ablations_run_without_bridge_tokens(mixing):
     assert model(**inputs(model)).logits.isfinite().all()
 
 
+@torch.no_grad()
+def test_boxes_of_several_questions_and_scenes_are_those_of_each_alone():
+    model = make_model()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 3, 56, 70, generator=generator)
+    scene = model.encode_scene(images)
+    hidden = torch.randn(4, 48, generator=generator)
+    together = model.ground(hidden, scene, torch.tensor([0, 1, 1, 1]))
+    for row, index in enumerate((0, 1, 1, 1)):
+        alone = model.ground(hidden[row : row + 1], scene, torch.tensor([index]))
+        torch.testing.assert_close(together.boxes[-1][row], alone.boxes[-1][0])
+        torch.testing.assert_close(together.match_logits[row], alone.match_logits[0])
+        torch.testing.assert_close(together.query_points[row], alone.query_points[0])
+
+
 def test_without_a_metric_head_relative_units_pass_for_metres():
     model = make_model(metric_scale=False)
     assert not any(name.startswith("metric_depth_head") for name, _ in model.named_parameters())

@@ -247,11 +247,11 @@ class Scene:
                 return []
             chosen = points.new_tensor([[*box.center, *box.size] for box in proposals])[None]
         head = self.pipeline.model.grounding_head
-        output = head(hidden.to(patches.dtype), patches, points, chosen)
-        logits = output.match_logits[0]
+        output = head(hidden[None].to(patches.dtype), patches, points, chosen)
+        logits = output.match_logits[0, 0]
         if proposals is not None:
             return select_proposals(list(proposals), logits, max_boxes=max_boxes)
-        return select_boxes(output.boxes[-1][0], logits, max_boxes=max_boxes)
+        return select_boxes(output.boxes[-1][0, 0], logits, max_boxes=max_boxes)
 
 
 def _located(box: Box3D | Place | None, point: Place | None) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,8 @@ Where VGGT departs from the textbook, so does this:
 
 Frames do not interact, so decoding a few at a time changes nothing but the memory. The 1x1
 convolution that follows each upsampling in a fusion block is applied before it: interpolation
-weights sum to one, so the two commute, at a quarter of the cost.
+weights sum to one, so the two commute, at a quarter of the cost. What is added to fresh maps is
+added in place: touching memory for the first time costs more than the sum.
 """
 
 import math
@@ -58,7 +59,8 @@ class ResidualUnit(nn.Module):
     def forward(self, maps: Float[Tensor, "N F H W"]) -> Float[Tensor, "N F H W"]:
         """Refine the maps."""
         rectified = F.relu(maps)
-        return rectified + self.conv2(F.relu(self.conv1(rectified)))
+        refined = self.conv2(F.relu_(self.conv1(rectified)))
+        return refined.add_(rectified)
 
 
 class FusionBlock(nn.Module):
@@ -78,7 +80,7 @@ class FusionBlock(nn.Module):
     ) -> Float[Tensor, "N F H2 W2"]:
         """Fuse and resize to ``size``."""
         if self.skip_unit is not None:
-            maps = maps + self.skip_unit(skip)
+            maps = self.skip_unit(skip).add_(maps)
         return resize(self.projection(self.unit(maps)), size)
 
 
@@ -152,7 +154,7 @@ class DenseHead(nn.Module):
         self.decoder = DPTDecoder(config.in_dim, config.out_channels, config.features)
         self.output = nn.Sequential(
             nn.Conv2d(config.features // 2, 32, kernel_size=3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(32, config.value_dim + 1, kernel_size=1),
         )
 
@@ -206,13 +208,18 @@ def resize(maps: Float[Tensor, "N C H W"], size: tuple[int, int]) -> Float[Tenso
 
 
 def add_place(maps: Float[Tensor, "N C H W"], aspect: float) -> Float[Tensor, "N C H W"]:
-    """Add the embedding of every pixel's place; ``aspect`` is the image's width over height."""
+    """Add, in place, the embedding of every pixel's place.
+
+    Args:
+        maps: Nobody else's; any float dtype.
+        aspect: Of the image, width over height.
+    """
     channels, height, width = maps.shape[-3:]
     of_column, of_row = place_embedding(channels, (height, width), aspect, maps.dtype, maps.device)
     place = torch.cat(
         (of_column[:, None, :].expand(-1, height, -1), of_row[:, :, None].expand(-1, -1, width))
     )  # [C, H, W]
-    return maps + place
+    return maps.add_(place)
 
 
 @lru_cache(maxsize=256)

@@ -13,9 +13,12 @@ What is unusual:
   such object" is an answer.
 - *Proposal mode* is the same decoder with its queries placed at the centres of given boxes: these
   come back unchanged, chosen by the same match.
+- Keys and values of the neighbour attention depend on the scene alone: all ``<LOC>`` of a scene
+  share them, so a second question about it costs little.
 
-Points, centres and sizes are in the room frame, metres. In shapes, T = Q + 1: all queries and one
-more (``<LOC>`` among tokens, *nothing* among match logits).
+Points, centres and sizes are in the room frame, metres. In shapes, L = number of ``<LOC>`` of a
+scene and T = Q + 1: all queries and one more (``<LOC>`` among tokens, *nothing* among match
+logits).
 """
 
 import math
@@ -55,12 +58,32 @@ class GroundingConfig:
 class GroundingOutput(NamedTuple):
     """Boxes of every query, layer by layer, and their match with ``<LOC>``."""
 
-    boxes: list[Float[Tensor, "B Q 6"]]
+    boxes: list[Float[Tensor, "*loc Q 6"]]
     """Centre and size after each layer; the last is the result."""
-    match_logits: Float[Tensor, "B T"]
+    match_logits: Float[Tensor, "*loc T"]
     """Scaled cosine similarity to ``<LOC>``; the last entry stands for *nothing*."""
-    query_points: Float[Tensor, "B Q 3"]
+    query_points: Float[Tensor, "*loc Q 3"]
     """Where the queries started."""
+
+    def at(self, *index: Tensor) -> "GroundingOutput":
+        """Some ``<LOC>``, by indices into the leading axes."""
+        boxes = [layer[index] for layer in self.boxes]
+        return GroundingOutput(boxes, self.match_logits[index], self.query_points[index])
+
+
+def group_by_scene(
+    loc_hidden: Float[Tensor, "N D"], scene_index: Int[Tensor, "N"], num_scenes: int
+) -> tuple[Float[Tensor, "B L D"], Int[Tensor, "N"]]:
+    """``<LOC>`` in ascending order of their scenes to a row a scene, padded with zeros.
+
+    Returns:
+        The rows, and the place of every ``<LOC>`` in its row.
+    """
+    place = torch.arange(len(scene_index), device=scene_index.device)
+    place = place - torch.searchsorted(scene_index, scene_index)
+    rows = loc_hidden.new_zeros(num_scenes, int(place.max()) + 1, loc_hidden.shape[-1])
+    rows[scene_index, place] = loc_hidden
+    return rows, place
 
 
 def gather_neighbours(values: Tensor, indices: Tensor) -> Tensor:
@@ -70,7 +93,10 @@ def gather_neighbours(values: Tensor, indices: Tensor) -> Tensor:
 
 
 class NeighbourAttention(nn.Module):
-    """Cross-attention of each query to its k nearest patches, with relative positions."""
+    """Cross-attention of each query to its k nearest patches, with relative positions.
+
+    The L sets of queries of a scene start from the same points.
+    """
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
@@ -83,21 +109,21 @@ class NeighbourAttention(nn.Module):
 
     def forward(
         self,
-        queries: Float[Tensor, "B Q C"],
+        queries: Float[Tensor, "B L Q C"],
         query_points: Float[Tensor, "B Q 3"],
         patches: Float[Tensor, "B N C"],
         patch_points: Float[Tensor, "B N 3"],
         neighbours: Int[Tensor, "B Q k"],
-    ) -> Float[Tensor, "B Q C"]:
+    ) -> Float[Tensor, "B L Q C"]:
         offsets = gather_neighbours(patch_points, neighbours) - query_points[:, :, None]
         distances = offsets.norm(dim=-1, keepdim=True)
         position = self.relative_position(torch.cat([offsets, distances], dim=-1))
         keys, values = gather_neighbours(self.key_value(patches), neighbours).chunk(2, dim=-1)
         keys, values = ((t + position).unflatten(-1, (self.num_heads, -1)) for t in (keys, values))
         query = self.query(self.query_norm(queries)).unflatten(-1, (self.num_heads, -1))
-        logits = torch.einsum("bqhd,bqkhd->bqhk", query, keys) / query.shape[-1] ** 0.5
-        mixed = torch.einsum("bqhk,bqkhd->bqhd", logits.softmax(dim=-1), values)
-        return self.out(mixed.flatten(2))
+        logits = torch.einsum("blqhd,bqkhd->bqhlk", query, keys) / query.shape[-1] ** 0.5
+        mixed = torch.einsum("bqhlk,bqkhd->blqhd", logits.softmax(dim=-1), values)
+        return self.out(mixed.flatten(3))
 
 
 class DistanceSelfAttention(nn.Module):
@@ -117,13 +143,13 @@ class DistanceSelfAttention(nn.Module):
             self.sigma.copy_(0.5 ** torch.arange(self.num_heads))
 
     def forward(
-        self, tokens: Float[Tensor, "B T C"], distances: Float[Tensor, "B T T"]
-    ) -> Float[Tensor, "B T C"]:
+        self, tokens: Float[Tensor, "B L T C"], distances: Float[Tensor, "B T T"]
+    ) -> Float[Tensor, "B L T C"]:
         qkv = self.qkv(self.norm(tokens)).unflatten(-1, (3, self.num_heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, Q + 1, C / heads]
-        bias = -self.sigma[:, None, None] * distances[:, None]
+        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)  # each [B, L, heads, T, C / heads]
+        bias = -self.sigma[:, None, None] * distances[:, None, None]  # [B, 1, heads, T, T]
         mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        return self.out(mixed.transpose(2, 3).flatten(3))
 
 
 class GroundingLayer(nn.Module):
@@ -148,12 +174,12 @@ class GroundingLayer(nn.Module):
     def forward(
         self, tokens: Tensor, distances: Tensor, neighbourhood: tuple
     ) -> tuple[Tensor, Tensor]:
-        """``tokens [B, Q + 1, C]``, ``<LOC>`` last; returns tokens and box parameters [B, Q, 6]."""
-        seen = self.neighbour_attention(tokens[:, :-1], *neighbourhood)
+        """``tokens [B, L, T, C]``, ``<LOC>`` last; returns tokens and box parameters."""
+        seen = self.neighbour_attention(tokens[..., :-1, :], *neighbourhood)
         tokens = tokens + nn.functional.pad(seen, (0, 0, 0, 1))
         tokens = tokens + self.self_attention(tokens, distances)
         tokens = tokens + self.feed_forward(tokens)
-        return tokens, self.box(tokens[:, :-1])
+        return tokens, self.box(tokens[..., :-1, :])  # [B, L, Q, 6]
 
 
 class GroundingHead(nn.Module):
@@ -179,22 +205,29 @@ class GroundingHead(nn.Module):
         self.log_temperature = nn.Parameter(torch.empty(()))
 
     def reset_parameters(self) -> None:
-        """Temperature 0.07, and *nothing* as unlikely as a query opposite to ``<LOC>``."""
+        """Linear layers as wide as they are (Xavier), so that what patches say reaches the boxes
+        from the first update on; temperature 0.07, and *nothing* as unlikely as a query opposite to
+        ``<LOC>``."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+        for layer in self.layers:
+            layer.reset_parameters()
         nn.init.constant_(self.log_temperature, math.log(1 / 0.07))
         nn.init.zeros_(self.nothing.weight)
         nn.init.constant_(self.nothing.bias, -1 / 0.07)
 
     def forward(
         self,
-        loc_hidden: Float[Tensor, "B D"],
+        loc_hidden: Float[Tensor, "B L D"],
         patches: Float[Tensor, "B N C"],
         patch_points: Float[Tensor, "B N 3"],
         proposals: Float[Tensor, "B Q 6"] | None = None,
     ) -> GroundingOutput:
-        """Decode boxes for one ``<LOC>`` per scene.
+        """Decode boxes for L ``<LOC>`` of each scene; the output's leading shape is ``[B, L]``.
 
         Args:
-            loc_hidden: Last hidden state of the language model at ``<LOC>``.
+            loc_hidden: Last hidden states of the language model at ``<LOC>``.
             patches: 3D patches before pooling.
             patch_points: Their positions in the room frame.
             proposals: Boxes to choose from; queries are then placed at their centres.
@@ -202,35 +235,37 @@ class GroundingHead(nn.Module):
         query_points = (
             self._place_queries(patch_points) if proposals is None else proposals[..., :3]
         )
-        loc = self.loc_projection(loc_hidden)[:, None]  # [B, 1, C]
-        tokens = torch.cat([self.query_position(query_points), loc], dim=1)
+        loc = self.loc_projection(loc_hidden)[:, :, None]  # [B, L, 1, C]
+        queries = self.query_position(query_points)[:, None].expand(-1, loc.shape[1], -1, -1)
+        tokens = torch.cat([queries, loc], dim=2)  # [B, L, T, C]
         distances = torch.cdist(query_points, query_points)
         distances = nn.functional.pad(distances, (0, 1, 0, 1))  # no bias for <LOC>
         largest = min(max(self.config.neighbours), patch_points.shape[1])
         _, nearest = knn(query_points, patch_points, largest)
         patches = self.patch_projection(patches)
 
+        started = query_points[:, None].expand(-1, loc.shape[1], -1, -1)
         boxes = []
         for layer, count in zip(self.layers, self.config.neighbours, strict=True):
             neighbourhood = (query_points, patches, patch_points, nearest[..., :count])
             tokens, parameters = layer(tokens, distances, neighbourhood)
-            boxes.append(self._decode_box(parameters, query_points))
-        return GroundingOutput(boxes, self._match(tokens), query_points)
+            boxes.append(self._decode_box(parameters, started))
+        return GroundingOutput(boxes, self._match(tokens), started)
 
     def _place_queries(self, patch_points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B Q 3"]:
         count = min(self.config.num_queries, patch_points.shape[1])
         return gather_neighbours(patch_points, farthest_point_sample(patch_points, count))
 
     @staticmethod
-    def _decode_box(parameters: Tensor, query_points: Tensor) -> Float[Tensor, "B Q 6"]:
+    def _decode_box(parameters: Tensor, query_points: Tensor) -> Float[Tensor, "B L Q 6"]:
         """Offset of the centre from the query point, and log of the size (0 is half a metre)."""
         offset, log_size = parameters.float().split(3, dim=-1)
         size = 0.5 * log_size.clamp(-5.0, 3.5).exp()
         return torch.cat([query_points + offset, size], dim=-1)
 
-    def _match(self, tokens: Float[Tensor, "B T C"]) -> Float[Tensor, "B T"]:
-        queries, loc = self.query_match(tokens[:, :-1]), self.loc_match(tokens[:, -1])
-        similarity = nn.functional.cosine_similarity(queries, loc[:, None], dim=-1)
+    def _match(self, tokens: Float[Tensor, "B L T C"]) -> Float[Tensor, "B L T"]:
+        queries, loc = self.query_match(tokens[..., :-1, :]), self.loc_match(tokens[..., -1, :])
+        similarity = nn.functional.cosine_similarity(queries, loc[..., None, :], dim=-1)
         scaled = similarity * self.log_temperature.clamp(max=4.6).exp()
         return torch.cat([scaled, self.nothing(loc)], dim=-1).float()
 

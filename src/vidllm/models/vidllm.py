@@ -32,7 +32,7 @@ from vidllm.models.config import VidLLMConfig
 from vidllm.models.cross_task_adapter import CrossTaskAdapter
 from vidllm.models.dense_head import DenseHead
 from vidllm.models.global_frame_attention import GlobalFrameAttention
-from vidllm.models.grounding_head import GroundingHead, GroundingOutput
+from vidllm.models.grounding_head import GroundingHead, GroundingOutput, group_by_scene
 from vidllm.models.initialisation import initialise
 from vidllm.models.language_model import (
     IGNORE_INDEX,
@@ -249,11 +249,11 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         scene_index: Int[Tensor, "N"],
         proposals: Float[Tensor, "B Q 6"] | None = None,
     ) -> GroundingOutput:
-        """Decode boxes for hidden states of ``<LOC>`` that belong to the given scenes."""
-        chosen = None if proposals is None else proposals[scene_index]
-        patches, points = scene.patches[scene_index], scene.patch_points[scene_index]
-        loc_hidden = loc_hidden.to(patches.dtype)
-        return self.grounding_head(loc_hidden, patches, points, chosen)
+        """Decode boxes for hidden states of ``<LOC>``, scene by scene in ascending order."""
+        loc_hidden, patches = loc_hidden.to(scene.patches.dtype), scene.patches
+        grouped, place = group_by_scene(loc_hidden, scene_index, len(patches))
+        output = self.grounding_head(grouped, patches, scene.patch_points, proposals)
+        return output.at(scene_index, place)
 
     def encode_frames(self, images: Float[Tensor, "B S 3 H W"]) -> FrameFeatures:
         """The shared encoder, a few frames at a time; RGB in [0, 1]."""
