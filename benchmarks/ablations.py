@@ -11,19 +11,16 @@ The rows are `vidllm train --recipe ablation_base`, `ablation_cta`, `ablation_me
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 from statistics import mean
 
 from training_runs import (
-    REPOSITORY,
     TITLES,
-    Scoring,
     finished_run,
-    machine,
-    plot_curves,
+    parser,
     score,
-    today,
+    scoring_of,
     with_updates,
+    write_report,
 )
 
 from vidllm.recipes import ABLATIONS, ablation
@@ -38,14 +35,14 @@ ROWS = {
 }
 
 
-def run(arguments: argparse.Namespace, scoring: Scoring) -> Results:
+def run(arguments: argparse.Namespace) -> Results:
     """All rows with all seeds."""
     results: Results = {name: {} for name in ABLATIONS}
     for seed in arguments.seeds:
         for name in ABLATIONS:
             config = replace(ablation(name), seed=seed)
             out = arguments.runs / f"{name}-{seed}"
-            rows = finished_run(config, arguments.data, out, scoring)
+            rows = finished_run(config, arguments.data, out, scoring_of(arguments))
             results[name][seed] = with_updates(rows, config)
     return results
 
@@ -68,52 +65,28 @@ def table(results: Results, data_set: str) -> list[str]:
     return lines
 
 
-def report(results: Results, arguments: argparse.Namespace, scoring: Scoring) -> str:
-    """Markdown."""
-    data = " ".join(map(str, arguments.data))
-    folders = " ".join(map(str, arguments.validate))
-    seeds = " ".join(map(str, arguments.seeds))
-    steps = sum(stage.steps for stage in ablation("base").stages)
-    lines = [
-        f"# {today()}: ablation of `tiny`",
-        "",
-        f"Command: `python benchmarks/ablations.py --data {data} --validate {folders} --seeds "
-        f"{seeds} --scenes {arguments.scenes} --every {arguments.every}`. {machine()}.",
-        f"Every run has {steps} updates of one scene of 4 frames with a short side of 112, from "
-        "the shipped encoder and language model; seeds in brackets. Answers are exact where greedy "
-        "decoding gives them word for word; boxes are compared in the true room frame. The paper "
-        "trains far longer: this is the order after so many updates, not at the end.",
-        "",
-    ]
-    for data_set in scoring.names:
-        lines += [f"## {data_set}, {scoring.scenes} scenes", "", *table(results, data_set), ""]
-    lines += [f"![curves]({today()}-ablations.png)", ""]
-    return "\n".join(lines)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, nargs="+", required=True)
-    parser.add_argument("--validate", type=Path, nargs="+", required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--scenes", type=int, default=30, help="of each set, that are scored")
-    parser.add_argument("--every", type=int, default=60, help="updates between scores")
-    parser.add_argument("--runs", type=Path, default=Path("runs/ablations"))
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "benchmarks", help="of the report")
-    arguments = parser.parse_args()
-    validate = tuple(arguments.validate)
-    scoring = Scoring(validate=validate, every=arguments.every, scenes=arguments.scenes)
-    results = run(arguments, scoring)
+    options = parser(__doc__.split("\n")[0], runs="runs/ablations")
+    options.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    arguments = options.parse_args()
+    results = run(arguments)
     curves = {
         f"{ROWS[name]}, seed {seed}": rows
         for name, runs in results.items()
         for seed, rows in runs.items()
     }
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    picture = arguments.out / f"{today()}-ablations.png"
-    plot_curves(curves, scoring.names, list(TITLES), picture)
-    text = report(results, arguments, scoring)
-    (arguments.out / f"{today()}-ablations.md").write_text(text)
+    stages = ablation("two_stage").stages
+    head = (
+        f"Every run has {ablation('base').stages[-1].steps} updates of one scene of "
+        f"{stages[-1].num_frames} frames with a short side of {ablation('base').short_side} (the "
+        f"last {stages[-1].steps}, and {stages[0].steps} of the first stage, which take a tenth), "
+        "from the shipped encoder and language model; seeds in brackets. The paper trains far "
+        "longer: this is the order after so many updates, not at the end."
+    )
+    seeds = " ".join(map(str, arguments.seeds))
+    write_report(
+        arguments, "ablations", head, curves, lambda name: table(results, name), seeds=seeds
+    )
 
 
 if __name__ == "__main__":

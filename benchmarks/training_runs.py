@@ -1,5 +1,6 @@
 """What the benchmarks of training share: runs that go on where they stopped, and their scores."""
 
+import argparse
 import datetime
 import os
 import platform
@@ -47,8 +48,7 @@ def finished_run(
     """Rows of the log that hold scores; a run that is finished is not run again."""
     done = out / "finished"
     if not done.exists():
-        start = torch.get_num_threads()
-        messages.print(f"{out} ({start} threads)", highlight=False)
+        messages.print(f"{out}: {torch.get_num_threads()} threads", highlight=False)
         settings = RunSettings(
             data=tuple(data),
             out=out,
@@ -104,11 +104,65 @@ def with_updates(rows: list[dict], config: TrainConfig) -> list[dict]:
     return [row | {"updates": before[row["stage"]] + row["step"] + 1} for row in rows]
 
 
-def machine() -> str:
-    """A sentence about it."""
-    return f"{os.cpu_count()} CPU cores ({platform.machine()}), torch {torch.__version__}"
+def parser(description: str, *, runs: str) -> argparse.ArgumentParser:
+    """Options that all have."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--data", type=Path, nargs="+", required=True)
+    options.add_argument("--validate", type=Path, nargs="+", required=True)
+    options.add_argument("--scenes", type=int, default=30, help="of each set, that are scored")
+    options.add_argument("--every", type=int, default=60, help="updates between scores")
+    options.add_argument("--runs", type=Path, default=Path(runs))
+    options.add_argument(
+        "--out", type=Path, default=REPOSITORY / "benchmarks", help="of the report"
+    )
+    return options
 
 
-def today() -> str:
-    """In the names of reports."""
-    return str(datetime.datetime.now(tz=datetime.UTC).date())
+def scoring_of(arguments: argparse.Namespace) -> Scoring:
+    """What the options say about it."""
+    validate = tuple(arguments.validate)
+    return Scoring(validate=validate, every=arguments.every, scenes=arguments.scenes)
+
+
+def write_report(
+    arguments: argparse.Namespace,
+    name: str,
+    head: str,
+    curves: dict[str, list[dict]],
+    table: Callable[[str], list[str]],
+    **options: str,
+) -> None:
+    """``DATE-NAME.md`` and its picture.
+
+    Args:
+        arguments: Of the command.
+        name: Of the script, with dashes.
+        head: A paragraph after the command.
+        curves: See `plot_curves`.
+        table: Lines about a data set.
+        **options: More of the command's.
+    """
+    scoring, date = scoring_of(arguments), datetime.datetime.now(tz=datetime.UTC).date()
+    given = {
+        "data": " ".join(map(str, arguments.data)),
+        "validate": " ".join(map(str, arguments.validate)),
+        "scenes": str(arguments.scenes),
+        "every": str(arguments.every),
+    }
+    told = " ".join(f"--{option} {value}" for option, value in (given | options).items())
+    lines = [
+        f"# {date}: {name.replace('-', ' ')}",
+        "",
+        f"Command: `python benchmarks/{name.replace('-', '_')}.py {told}`. {os.cpu_count()} CPU "
+        f"cores ({platform.machine()}), torch {torch.__version__}.",
+        head,
+        "Answers are exact where greedy decoding gives them word for word; boxes are compared in "
+        "the true room frame.",
+        "",
+    ]
+    for data_set in scoring.names:
+        lines += [f"## {data_set}, {scoring.scenes} scenes", "", *table(data_set), ""]
+    lines += [f"![curves]({date}-{name}.png)", ""]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    plot_curves(curves, scoring.names, list(TITLES), arguments.out / f"{date}-{name}.png")
+    (arguments.out / f"{date}-{name}.md").write_text("\n".join(lines))
