@@ -65,8 +65,8 @@ def main() -> None:
         arguments,
         "learning-curves",
         f"All runs of `{arguments.recipe}` take as many updates, on more or fewer scenes.",
-        curves,
         lambda name: table(curves, name),
+        curves,
         recipe=arguments.recipe,
         seed=str(arguments.seed),
     )

@@ -128,18 +128,18 @@ def write_report(
     arguments: argparse.Namespace,
     name: str,
     head: str,
-    curves: dict[str, list[dict]],
     table: Callable[[str], list[str]],
+    curves: dict[str, list[dict]] | None = None,
     **options: str,
 ) -> None:
-    """``DATE-NAME.md`` and its picture.
+    """``DATE-NAME.md``, and a picture where there are curves.
 
     Args:
         arguments: Of the command.
         name: Of the script, with dashes.
         head: A paragraph after the command.
-        curves: See `plot_curves`.
         table: Lines about a data set.
+        curves: See `plot_curves`.
         **options: More of the command's.
     """
     scoring, date = scoring_of(arguments), datetime.datetime.now(tz=datetime.UTC).date()
@@ -162,7 +162,8 @@ def write_report(
     ]
     for data_set in scoring.names:
         lines += [f"## {data_set}, {scoring.scenes} scenes", "", *table(data_set), ""]
-    lines += [f"![curves]({date}-{name}.png)", ""]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    plot_curves(curves, scoring.names, list(TITLES), arguments.out / f"{date}-{name}.png")
+    if curves is not None:
+        lines += [f"![curves]({date}-{name}.png)", ""]
+        plot_curves(curves, scoring.names, list(TITLES), arguments.out / f"{date}-{name}.png")
     (arguments.out / f"{date}-{name}.md").write_text("\n".join(lines))
