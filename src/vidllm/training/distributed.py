@@ -100,6 +100,12 @@ def shard(module: nn.Module, ranks: Ranks) -> None:
         register_fsdp_forward_method(module, "scores")
 
 
+def reshard(module: nn.Module, ranks: Ranks) -> None:
+    """Spread again what a forward pass without a backward pass left in one piece."""
+    if ranks.world > 1:
+        module.reshard()
+
+
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float, ranks: Ranks) -> float:
     """Make all gradients smaller together where their norm is above ``largest``; its value before.
 

@@ -327,6 +327,7 @@ class _Loop:
             return {}
         self.objective.eval()
         scores = self.validation.run(self._scores)
+        distributed.reshard(self.objective, self.trainer.ranks)
         self.objective.train()
         return scores
 
