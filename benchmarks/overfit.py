@@ -13,8 +13,6 @@ report and the curve.
 import argparse
 import datetime
 import json
-import os
-import platform
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +20,11 @@ from time import perf_counter
 
 import torch
 from matplotlib.figure import Figure
+from training_runs import REPOSITORY, machine
 
 from vidllm.inference.loading import load_base
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
-from vidllm.recipes import RECONSTRUCTION, SEMANTIC, TRAININGS
+from vidllm.recipes import RECONSTRUCTION, SEMANTIC, tiny_gpu
 from vidllm.training.batch import Batch, Collator
 from vidllm.training.config import LossWeights, StageConfig, TurnMix
 from vidllm.training.export import add_lora
@@ -33,22 +32,21 @@ from vidllm.training.feeder import Feeder
 from vidllm.training.objective import Kept, Objective
 from vidllm.training.optimizer import build_optimizer, set_learning_rate
 from vidllm.training.stages import set_trainable, trained_parameters
+from vidllm.training.validation import mean_scores
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SCENES = 4
 GOALS = {
-    "answer_loss": ("answer loss", lambda value: value < 0.05, "< 0.05"),
-    "exact_match": ("exact match", lambda value: True, ""),
-    "box_iou": ("box IoU", lambda value: value > 0.7, "> 0.7"),
-    "abs_rel": ("metric depth AbsRel", lambda value: value < 0.03, "< 0.03"),
+    "answer_loss": ("answer loss", "<", 0.05),
+    "box_iou": ("box IoU", ">", 0.7),
+    "abs_rel": ("metric depth AbsRel", "<", 0.03),
 }
-"""Of every score, its name, whether it is learned, and from where on."""
+"""Of every score, its name, and below or above what it is learned."""
 SCORE_EVERY = 40
 
 
 def stages(steps: tuple[int, int], frames: int) -> tuple[StageConfig, StageConfig]:
     """Reconstruction alone, then all losses of the paper's second stage."""
-    *_, reconstruct, joint = TRAININGS["tiny_gpu"]().stages
+    *_, reconstruct, joint = tiny_gpu().stages
     pace = {"scenes": 1, "num_frames": frames, "augmentation": None, "learning_rate": 1e-3}
     geometry = RECONSTRUCTION | {"cross_task_adapter": 1.0}
     first = replace(
@@ -80,17 +78,15 @@ def batches(data: Path, stage: StageConfig, model, processor, short_side: int) -
 def scores_of(objective: Objective, scenes: list[Batch]) -> dict[str, float]:
     """Means over all scenes."""
     objective.eval()
-    merged: dict[str, list[float]] = {}
-    for batch in scenes:
-        for name, values in objective.scores(batch).items():
-            merged.setdefault(name, []).extend(values)
+    scores = mean_scores(objective.scores(batch) for batch in scenes)
     objective.train()
-    return {name: sum(merged[name]) / len(merged[name]) for name in GOALS if name in merged}
+    return scores
 
 
-def learned(scores: dict[str, float]) -> bool:
-    """Whether every goal is met."""
-    return all(name in scores and reached(scores[name]) for name, (_, reached, _) in GOALS.items())
+def reached(name: str, scores: dict[str, float]) -> bool:
+    """Whether a goal is met."""
+    _, side, bound = GOALS[name]
+    return name in scores and (scores[name] < bound) == (side == "<")
 
 
 def overfit(arguments: argparse.Namespace) -> list[dict]:
@@ -114,7 +110,7 @@ def overfit(arguments: argparse.Namespace) -> list[dict]:
             minutes = round((perf_counter() - start) / 60, 2)
             rows.append({"step": before + step, "minutes": minutes} | scores)
             print(json.dumps(rows[-1]), flush=True)
-            if learned(scores):
+            if all(reached(name, scores) for name in GOALS):
                 break
         before += plan.steps
     return rows
@@ -128,7 +124,7 @@ def train(
 ) -> Iterator[tuple[int, dict[str, float]]]:
     """Updates of one scene after the other; every few, how many are done and the scores."""
     set_trainable(model, plan)
-    objective = Objective(model, plan, TRAININGS["tiny_gpu"]()).train()
+    objective = Objective(model, plan, tiny_gpu()).train()
     parameters = list(trained_parameters(model, plan))
     optimizer = build_optimizer(parameters, plan)
     for step in range(plan.steps):
@@ -145,12 +141,11 @@ def plot(rows: list[dict], file: Path) -> None:
     """A panel a score, with its goal."""
     figure = Figure(figsize=(4 * len(GOALS), 3), layout="constrained")
     panels = figure.subplots(1, len(GOALS))
-    for axes, (name, (title, _, goal)) in zip(panels, GOALS.items(), strict=True):
+    for axes, (name, (title, side, bound)) in zip(panels, GOALS.items(), strict=True):
         points = [(row["step"], row[name]) for row in rows if name in row]
         axes.plot(*zip(*points, strict=True), ".-")
-        if goal:
-            axes.axhline(float(goal.split()[1]), color="gray", linestyle="--")
-        axes.set(title=f"{title} {goal}", xlabel="update", ylim=(0, None))
+        axes.axhline(bound, color="gray", linestyle="--")
+        axes.set(title=f"{title} {side} {bound}", xlabel="update", ylim=(0, None))
         axes.grid(alpha=0.3)
     figure.savefig(file, dpi=110)
 
@@ -166,8 +161,8 @@ def report(rows: list[dict], arguments: argparse.Namespace) -> str:
     lines = [
         f"# {today}: four scenes by heart",
         "",
-        f"Command: `{command}`. {os.cpu_count()} CPU cores ({platform.machine()}), torch "
-        f"{torch.__version__}, {last['minutes']} minutes, {last['step']} updates of one scene.",
+        f"Command: `{command}`. {machine()}, {last['minutes']} minutes, {last['step']} updates of "
+        "one scene.",
         "`tiny` before any training, with the camera head's cameras and at most 64 patch tokens; "
         f"the encoder is frozen. Reconstruction alone for {arguments.steps[0]} updates, then all "
         "losses together. Scores are of the scenes, frames and questions that were learned.",
@@ -175,9 +170,9 @@ def report(rows: list[dict], arguments: argparse.Namespace) -> str:
         "| score | goal | after the last update |",
         "|---|---:|---:|",
     ]
-    for name, (title, reached, goal) in GOALS.items():
-        mark = "" if reached(last[name]) else " (missed)"
-        lines.append(f"| {title} | {goal} | {last[name]:.3f}{mark} |")
+    for name, (title, side, bound) in GOALS.items():
+        mark = "" if reached(name, last) else " (missed)"
+        lines.append(f"| {title} | {side} {bound} | {last[name]:.3f}{mark} |")
     lines += ["", f"![curve]({today}-overfit.png)", ""]
     return "\n".join(lines)
 

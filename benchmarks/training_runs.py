@@ -124,6 +124,11 @@ def scoring_of(arguments: argparse.Namespace) -> Scoring:
     return Scoring(validate=validate, every=arguments.every, scenes=arguments.scenes)
 
 
+def machine() -> str:
+    """In the words of reports."""
+    return f"{os.cpu_count()} CPU cores ({platform.machine()}), torch {torch.__version__}"
+
+
 def write_report(
     arguments: argparse.Namespace,
     name: str,
@@ -153,8 +158,7 @@ def write_report(
     lines = [
         f"# {date}: {name.replace('-', ' ')}",
         "",
-        f"Command: `python benchmarks/{name.replace('-', '_')}.py {told}`. {os.cpu_count()} CPU "
-        f"cores ({platform.machine()}), torch {torch.__version__}.",
+        f"Command: `python benchmarks/{name.replace('-', '_')}.py {told}`. {machine()}.",
         head,
         "Answers are exact where greedy decoding gives them word for word; boxes are compared in "
         "the true room frame.",

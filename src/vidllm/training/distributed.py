@@ -77,7 +77,12 @@ def passes_of(ranks: Ranks, accumulate: int) -> int:
 
 
 def shard(module: nn.Module, ranks: Ranks) -> None:
-    """Spread what learns, its gradients and its optimizer state over the processes."""
+    """Spread what learns, its gradients and its optimizer state over the processes.
+
+    Args:
+        module: An objective, which is called and asked for ``scores``.
+        ranks: The processes.
+    """
     if ranks.world == 1:
         return
     from torch.distributed.device_mesh import init_device_mesh
@@ -96,8 +101,7 @@ def shard(module: nn.Module, ranks: Ranks) -> None:
     for block in blocks:
         fully_shard(block, mesh=mesh, ignored_params=left)
     fully_shard(module, mesh=mesh, ignored_params=left)
-    if hasattr(module, "scores"):
-        register_fsdp_forward_method(module, "scores")
+    register_fsdp_forward_method(module, "scores")
 
 
 def reshard(module: nn.Module, ranks: Ranks) -> None:

@@ -118,13 +118,19 @@ class Objective(nn.Module):
         terms["total"] = torch.stack(weighted).sum()
         return terms
 
+    @property
+    def scored(self) -> bool:
+        """Whether the stage trains anything that `scores` tells of."""
+        weights = self.stage.losses
+        return any(
+            (weights.language, weights.grounding, weights.reconstruction, weights.metric_depth)
+        )
+
     @torch.no_grad()
     def scores(self, batch: Batch) -> Scores:
         """How good the model is at what the stage trains; see `vidllm.training.validation`."""
         weights, model = self.stage.losses, self.model
         speaks = bool(weights.language or weights.grounding)
-        if not (speaks or weights.reconstruction or weights.metric_depth):
-            return {}
         scene = model.encode_scene(
             batch.images, room_from_world=batch.room_from_world, speak=speaks
         )

@@ -350,7 +350,7 @@ class _Loop:
             seed=config.seed + 1000 * self.index,
             workers=settings.workers,
         )
-        if not settings.validate:
+        if not (settings.validate and self.objective.scored):
             return feeder, None
         return feeder, Validation(
             settings.validate,

@@ -9,7 +9,7 @@ What is unusual:
 - Scenes, frames and questions are the same every time: evenly spread frames, nothing augmented.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,12 +70,19 @@ class Validation:
         """``DATA SET/SCORE``: means over all its tokens, questions, expressions and frames."""
         means = {}
         for folder, feeder in self._feeders.items():
-            merged: Scores = {}
-            for number in range(min(self._scenes, feeder.batches_per_epoch)):
-                for name, values in scores_of(feeder.portion(number).batch).items():
-                    merged.setdefault(name, []).extend(values)
-            means |= {f"{folder}/{name}": sum(v) / len(v) for name, v in merged.items() if v}
+            count = min(self._scenes, feeder.batches_per_epoch)
+            scenes = (scores_of(feeder.portion(number).batch) for number in range(count))
+            means |= {f"{folder}/{name}": mean for name, mean in mean_scores(scenes).items()}
         return means
+
+
+def mean_scores(scenes: Iterable[Scores]) -> dict[str, float]:
+    """Over all tokens, questions, expressions and frames of some scenes."""
+    merged: Scores = {}
+    for scores in scenes:
+        for name, values in scores.items():
+            merged.setdefault(name, []).extend(values)
+    return {name: sum(values) / len(values) for name, values in merged.items() if values}
 
 
 def answer_scores(logits: Float[Tensor, "B L V"], text: TextBatch, loc_token_id: int) -> Scores:
