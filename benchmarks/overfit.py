@@ -181,7 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="a data set of four scenes")
     parser.add_argument(
-        "--steps", type=int, nargs=2, default=[1300, 600], help="updates of both stages, at most"
+        "--steps", type=int, nargs=2, default=[1300, 800], help="updates of both stages, at most"
     )
     parser.add_argument("--frames", type=int, default=3, help="of a scene")
     parser.add_argument("--short-side", type=int, default=84, help="of a frame, pixels")
