@@ -1,6 +1,7 @@
 """Runs: repeatable, cut off anywhere and resumed exactly, honest about what they change."""
 
 import json
+import multiprocessing
 import os
 import signal
 from dataclasses import replace
@@ -141,14 +142,18 @@ def test_frozen_weights_stay_bit_for_bit(rooms, tmp_path):
         assert all(torch.equal(values[n], before[n.replace(".base_layer.", ".")]) for n in same)
 
 
-def test_numbers_that_are_none_end_the_run(rooms, tmp_path):
+def test_numbers_that_are_none_end_the_run_and_its_processes(rooms, tmp_path):
     model, processor = make_student()
     with torch.no_grad():
         next(model.patch_3d.parameters()).fill_(torch.nan)
-    places = RunSettings(data=(rooms,), out=tmp_path)
+    places = RunSettings(data=(rooms,), out=tmp_path, workers=1)
     trainer = Trainer(model, processor, recipe(replace(SPEAK, true_geometry=1.0)), places)
-    with pytest.raises(VidLLMError, match=r"step 0: .* is nan with scenes train-0-00000\d: lower"):
+    with pytest.raises(
+        VidLLMError, match=r"step 0: .* is nan with scenes train-0-00000\d: lower"
+    ) as it:
         trainer.run()
+    assert it.tb is not None  # which holds on to everything that was not closed
+    assert multiprocessing.active_children() == []
     assert not (tmp_path / "checkpoints").exists()
     assert read_log(tmp_path) == []
 

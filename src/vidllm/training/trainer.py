@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -249,25 +250,23 @@ class _Loop:
         if ranks.is_first:
             tracker = Tracker(trainer.settings.out, stage=self.index, step=first)
         last = stage.steps if stage.minutes is None else sys.maxsize // stage.accumulate
-        portions = self.feeder.portions(
-            first * stage.accumulate + ranks.rank, last * stage.accumulate, ranks.world
-        )
         step, losses = first, {}
         self.objective.train()
-        while not (self.ended or self.stopped):
-            losses = self._step(step, [next(portions) for _ in range(self.passes)])
-            self.ended = self._share(step + 1) >= 1
-            scores = self._validate(step)
-            if tracker is not None:
-                row = {"stage": self.index, "stage_name": stage.name, "step": step}
-                row |= {"losses": losses, "minutes": round(trainer.minutes, 3)}
-                tracker.write(row | ({"scores": scores} if scores else {}))
-                trainer.progress(stage, step, losses)
-            step += 1
-            self.stopped, due = trainer.pause()
-            if self.ended or self.stopped or due:
-                self._save(step)
-        portions.close()
+        numbers = first * stage.accumulate + ranks.rank, last * stage.accumulate, ranks.world
+        with closing(self.feeder.portions(*numbers)) as portions:
+            while not (self.ended or self.stopped):
+                losses = self._step(step, [next(portions) for _ in range(self.passes)])
+                self.ended = self._share(step + 1) >= 1
+                scores = self._validate(step)
+                if tracker is not None:
+                    row = {"stage": self.index, "stage_name": stage.name, "step": step}
+                    row |= {"losses": losses, "minutes": round(trainer.minutes, 3)}
+                    tracker.write(row | ({"scores": scores} if scores else {}))
+                    trainer.progress(stage, step, losses)
+                step += 1
+                self.stopped, due = trainer.pause()
+                if self.ended or self.stopped or due:
+                    self._save(step)
         if self.empty is not None and not self.stopped:
             trainer.model = distributed.refill(self.empty, trainer.model)
         return step, losses

@@ -1,0 +1,158 @@
+"""Does a model read what its patches say? Answers with words and places predicted, true, left out.
+
+    python benchmarks/reading.py --model weights/tiny --data data/test-seen data/test-unseen
+
+Where true words answer no better than none, the language model does not read its patches, and
+better eyes would not help; where they answer much better than predicted ones, eyes are the limit.
+Frames and questions are those of ``vidllm train --validate``. Writes a dated report.
+"""
+
+import argparse
+import datetime
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from training_runs import REPOSITORY, machine
+
+from vidllm.inference.loading import load_trained
+from vidllm.models.language_model import expand_placeholders
+from vidllm.models.outputs import FrameFeatures, SceneEncoding
+from vidllm.models.vidllm import VidLLMForConditionalGeneration
+from vidllm.recipes import tiny_cpu
+from vidllm.training.batch import Batch, Collator
+from vidllm.training.validation import Scores, Validation, answer_scores
+
+CERTAIN = 60.0
+"""Logit of a word that is given."""
+VARIANTS = (("predicted", "predicted"), ("predicted", "true"), ("true", "true"), ("no", "true"))
+"""Words and places."""
+
+
+def given_words(batch: Batch, groups: Mapping[str, tuple[str, ...]], words: str) -> dict:
+    """Logits that say the true word of every patch, or that it has none."""
+    logits = {}
+    for group, names in groups.items():
+        truth = batch.patch_words[group]
+        none = torch.full_like(truth, len(names))
+        chosen = none if words == "no" else torch.where(truth < 0, none, truth)
+        logits[group] = CERTAIN * F.one_hot(chosen, len(names) + 1).float()
+    return logits
+
+
+def word_scores(logits: Mapping[str, Tensor], batch: Batch) -> Scores:
+    """By group, whether the likeliest word of a patch is right, of patches that have one."""
+    scores = {}
+    for group, values in logits.items():
+        truth, none = batch.patch_words[group], values.shape[-1] - 1
+        named = (truth >= 0) & (truth < none)
+        right = values[named].argmax(dim=-1) == truth[named]
+        scores[f"right {group}"] = right.float().tolist()
+    return scores
+
+
+class Reader:
+    """Scores of a batch in all variants."""
+
+    def __init__(self, model: VidLLMForConditionalGeneration) -> None:
+        self.model = model
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Scores:
+        features = self.model.encode_frames(batch.images)
+        scores: Scores = {}
+        for words, places in VARIANTS:
+            scene = self._scene(batch, features, words, places)
+            if words == "predicted":
+                scores |= word_scores(scene.word_logits, batch)
+            answers = self._answers(batch, scene)
+            scores |= {f"{words} words, {places} places/{k}": v for k, v in answers.items()}
+        return scores
+
+    def _scene(
+        self, batch: Batch, features: FrameFeatures, words: str, places: str
+    ) -> SceneEncoding:
+        model = self.model
+        told = nullcontext()
+        if words != "predicted":
+            given = given_words(batch, model.config.word_anchors_config.groups, words)
+            told = patch.object(model.word_anchors, "logits", return_value=given)
+        with told:
+            return model.encode_scene(
+                features,
+                patch_points=batch.patch_points if places == "true" else None,
+                room_from_world=batch.room_from_world,
+                reconstruct=places != "true",
+            )
+
+    def _answers(self, batch: Batch, scene: SceneEncoding) -> Scores:
+        model = self.model
+        counts = [len(tokens) for tokens in scene.visual_tokens]
+        text = expand_placeholders(batch.text, model.config.video_token_id, counts)
+        output = model(
+            scene,
+            input_ids=text.input_ids,
+            attention_mask=text.attention_mask,
+            turn_ids=text.turn_ids,
+            places=batch.places,
+        )
+        return answer_scores(output.logits, text, model.config.loc_token_id)
+
+
+def report(means: Mapping[str, float], arguments: argparse.Namespace) -> str:
+    """Markdown."""
+    lines = [
+        f"# {datetime.datetime.now(tz=datetime.UTC).date()}: does it read its patches?",
+        "",
+        f"Command: `python benchmarks/reading.py --model {arguments.model} --data "
+        f"{' '.join(map(str, arguments.data))} --scenes {arguments.scenes}`. {machine()}.",
+        "Patches are told to the language model by words; here these are the predicted ones, the "
+        "true ones, or none. In brackets: loss of an answer's tokens.",
+        "",
+        "| | " + " | ".join(folder.resolve().name for folder in arguments.data) + " |",
+        "|---|" + "---:|" * len(arguments.data),
+    ]
+    names = [folder.resolve().name for folder in arguments.data]
+    for words, places in VARIANTS:
+        row = f"{words} words, {places} places"
+        cells = [
+            f"{100 * means[f'{name}/{row}/exact_match']:.1f} "
+            f"({means[f'{name}/{row}/answer_loss']:.3f})"
+            for name in names
+        ]
+        lines.append(f"| exact match, %: {row} | " + " | ".join(cells) + " |")
+    for group in ("category", "color"):
+        cells = [f"{100 * means[f'{name}/right {group}']:.1f}" for name in names]
+        lines.append(f"| patches whose {group} is right, % | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", type=Path, required=True, help="trained over tiny's parts")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="Rooms data sets")
+    parser.add_argument("--scenes", type=int, default=16, help="of each data set")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "benchmarks", help="of the report")
+    arguments = parser.parse_args()
+    model, processor = load_trained(arguments.model)
+    stage = tiny_cpu().stages[-1]
+    validation = Validation(
+        arguments.data,
+        stage,
+        Collator(processor, stage.turns, model.config.word_anchors_config.groups),
+        short_side=model.config.short_side,
+        scenes=arguments.scenes,
+    )
+    text = report(validation.run(Reader(model)), arguments)
+    print(text)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    date = datetime.datetime.now(tz=datetime.UTC).date()
+    (arguments.out / f"{date}-reading.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
