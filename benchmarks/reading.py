@@ -11,6 +11,7 @@ import argparse
 import datetime
 from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -20,11 +21,11 @@ from torch import Tensor
 from training_runs import REPOSITORY, machine
 
 from vidllm.inference.loading import load_trained
-from vidllm.models.language_model import expand_placeholders
 from vidllm.models.outputs import FrameFeatures, SceneEncoding
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.recipes import tiny_cpu
 from vidllm.training.batch import Batch, Collator
+from vidllm.training.objective import answer_turns
 from vidllm.training.validation import Scores, Validation, answer_scores
 
 CERTAIN = 60.0
@@ -55,56 +56,45 @@ def word_scores(logits: Mapping[str, Tensor], batch: Batch) -> Scores:
     return scores
 
 
-class Reader:
-    """Scores of a batch in all variants."""
+@torch.no_grad()
+def scores_of(model: VidLLMForConditionalGeneration, batch: Batch) -> Scores:
+    """In all variants."""
+    features = model.encode_frames(batch.images)
+    scores: Scores = {}
+    for words, places in VARIANTS:
+        scene = encode(model, features, batch, words, places)
+        if words == "predicted":
+            scores |= word_scores(scene.word_logits, batch)
+        output, text = answer_turns(model, scene, batch)
+        answers = answer_scores(output.logits, text, model.config.loc_token_id)
+        scores |= {f"{words} words, {places} places/{k}": v for k, v in answers.items()}
+    return scores
 
-    def __init__(self, model: VidLLMForConditionalGeneration) -> None:
-        self.model = model
 
-    @torch.no_grad()
-    def __call__(self, batch: Batch) -> Scores:
-        features = self.model.encode_frames(batch.images)
-        scores: Scores = {}
-        for words, places in VARIANTS:
-            scene = self._scene(batch, features, words, places)
-            if words == "predicted":
-                scores |= word_scores(scene.word_logits, batch)
-            answers = self._answers(batch, scene)
-            scores |= {f"{words} words, {places} places/{k}": v for k, v in answers.items()}
-        return scores
-
-    def _scene(
-        self, batch: Batch, features: FrameFeatures, words: str, places: str
-    ) -> SceneEncoding:
-        model = self.model
-        told = nullcontext()
-        if words != "predicted":
-            given = given_words(batch, model.config.word_anchors_config.groups, words)
-            told = patch.object(model.word_anchors, "logits", return_value=given)
-        with told:
-            return model.encode_scene(
-                features,
-                patch_points=batch.patch_points if places == "true" else None,
-                room_from_world=batch.room_from_world,
-                reconstruct=places != "true",
-            )
-
-    def _answers(self, batch: Batch, scene: SceneEncoding) -> Scores:
-        model = self.model
-        counts = [len(tokens) for tokens in scene.visual_tokens]
-        text = expand_placeholders(batch.text, model.config.video_token_id, counts)
-        output = model(
-            scene,
-            input_ids=text.input_ids,
-            attention_mask=text.attention_mask,
-            turn_ids=text.turn_ids,
-            places=batch.places,
+def encode(
+    model: VidLLMForConditionalGeneration,
+    features: FrameFeatures,
+    batch: Batch,
+    words: str,
+    places: str,
+) -> SceneEncoding:
+    """A scene whose patches have these words and places."""
+    told = nullcontext()
+    if words != "predicted":
+        given = given_words(batch, model.config.word_anchors_config.groups, words)
+        told = patch.object(model.word_anchors, "logits", return_value=given)
+    with told:
+        return model.encode_scene(
+            features,
+            patch_points=batch.patch_points if places == "true" else None,
+            room_from_world=batch.room_from_world,
+            reconstruct=places != "true",
         )
-        return answer_scores(output.logits, text, model.config.loc_token_id)
 
 
 def report(means: Mapping[str, float], arguments: argparse.Namespace) -> str:
     """Markdown."""
+    names = [folder.resolve().name for folder in arguments.data]
     lines = [
         f"# {datetime.datetime.now(tz=datetime.UTC).date()}: does it read its patches?",
         "",
@@ -113,10 +103,9 @@ def report(means: Mapping[str, float], arguments: argparse.Namespace) -> str:
         "Patches are told to the language model by words; here these are the predicted ones, the "
         "true ones, or none. In brackets: loss of an answer's tokens.",
         "",
-        "| | " + " | ".join(folder.resolve().name for folder in arguments.data) + " |",
+        "| | " + " | ".join(names) + " |",
         "|---|" + "---:|" * len(arguments.data),
     ]
-    names = [folder.resolve().name for folder in arguments.data]
     for words, places in VARIANTS:
         row = f"{words} words, {places} places"
         cells = [
@@ -147,7 +136,7 @@ def main() -> None:
         short_side=model.config.short_side,
         scenes=arguments.scenes,
     )
-    text = report(validation.run(Reader(model)), arguments)
+    text = report(validation.run(partial(scores_of, model)), arguments)
     print(text)
     arguments.out.mkdir(parents=True, exist_ok=True)
     date = datetime.datetime.now(tz=datetime.UTC).date()

@@ -150,9 +150,9 @@ def test_numbers_that_are_none_end_the_run_and_its_processes(rooms, tmp_path):
     trainer = Trainer(model, processor, recipe(replace(SPEAK, true_geometry=1.0)), places)
     with pytest.raises(
         VidLLMError, match=r"step 0: .* is nan with scenes train-0-00000\d: lower"
-    ) as it:
+    ) as ended:
         trainer.run()
-    assert it.tb is not None  # which holds on to everything that was not closed
+    assert ended.tb is not None  # which holds on to everything that was not closed
     assert multiprocessing.active_children() == []
     assert not (tmp_path / "checkpoints").exists()
     assert read_log(tmp_path) == []

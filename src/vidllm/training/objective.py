@@ -22,7 +22,7 @@ from vidllm.losses.reconstruction import (
     reconstruction_loss,
 )
 from vidllm.losses.vision_language import grounding_loss, word_loss
-from vidllm.models.language_model import IGNORE_INDEX, expand_placeholders
+from vidllm.models.language_model import IGNORE_INDEX, TextBatch, expand_placeholders
 from vidllm.models.outputs import FrameFeatures, GeometryOutput, SceneEncoding, VidLLMOutput
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training.batch import Batch
@@ -137,15 +137,7 @@ class Objective(nn.Module):
         scores = depth_scores(_geometry_of(scene).depth, batch.geometry.depth)
         if scene.visual_tokens is None:
             return scores
-        counts = [len(tokens) for tokens in scene.visual_tokens]
-        text = expand_placeholders(batch.text, model.config.video_token_id, counts)
-        output = model(
-            scene,
-            input_ids=text.input_ids,
-            attention_mask=text.attention_mask,
-            turn_ids=text.turn_ids,
-            places=batch.places,
-        )
+        output, text = answer_turns(model, scene, batch)
         if weights.language:
             scores |= answer_scores(output.logits, text, model.config.loc_token_id)
         if weights.grounding and output.grounding is not None:
@@ -249,6 +241,22 @@ class Objective(nn.Module):
         if loss.box is not None:
             terms["grounding/diou"] = loss.box.diou
         return terms
+
+
+def answer_turns(
+    model: VidLLMForConditionalGeneration, scene: SceneEncoding, batch: Batch
+) -> tuple[VidLLMOutput, TextBatch]:
+    """Logits and boxes of all packed turns, and the text that they are about, video expanded."""
+    counts = [len(tokens) for tokens in scene.visual_tokens]
+    text = expand_placeholders(batch.text, model.config.video_token_id, counts)
+    output = model(
+        scene,
+        input_ids=text.input_ids,
+        attention_mask=text.attention_mask,
+        turn_ids=text.turn_ids,
+        places=batch.places,
+    )
+    return output, text
 
 
 def _geometry_of(scene: SceneEncoding | None) -> GeometryOutput:
