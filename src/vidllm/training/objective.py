@@ -247,6 +247,8 @@ def answer_turns(
     model: VidLLMForConditionalGeneration, scene: SceneEncoding, batch: Batch
 ) -> tuple[VidLLMOutput, TextBatch]:
     """Logits and boxes of all packed turns, and the text that they are about, video expanded."""
+    if scene.visual_tokens is None:
+        raise ValueError("the scene was encoded with speak=False: answers need True")
     counts = [len(tokens) for tokens in scene.visual_tokens]
     text = expand_placeholders(batch.text, model.config.video_token_id, counts)
     output = model(
