@@ -79,7 +79,7 @@ def tiny(**options) -> VidLLMConfig:
         "camera_head": {"trunk_depth": 1, "mlp_ratio": 1, "layer_scale": 1.0},
         "dense_head": dense,
         "metric_depth": dense | {"hidden_dim": 32},
-        "patch_3d": {"num_frequencies": 6, "max_tokens": 256},
+        "patch_3d": {"num_frequencies": 6, "max_tokens": 32, "token_rms": 0.13},
         "grounding": {"hidden_dim": 256, "num_queries": 128},
         "patch_matcher": {},
         "word_anchors": {"groups": {"category": CATEGORIES, "color": COLORS}},
@@ -145,9 +145,10 @@ TINY_RECONSTRUCTION = RECONSTRUCTION | {"point_head": 1.0}
 def tiny_cpu() -> TrainConfig:
     """Hours on two cores; ``--steps`` makes it longer or shorter.
 
-    A joint second stage does not fit a CPU. It is cut in two at the one-way gradient: first the
-    reconstruction, then the language side on predicted geometry, which is computed once. Only the
-    upper half of the encoder learns.
+    A joint second stage does not fit a CPU. It is cut at the one-way gradient: first the
+    reconstruction, then the language side on predicted geometry, which is computed once: answers,
+    and boxes, which need a language model that already listens. Only the upper half of the encoder
+    learns.
     """
     distill = StageConfig(
         name="distill",
@@ -178,16 +179,27 @@ def tiny_cpu() -> TrainConfig:
     )
     language = StageConfig(
         name="language",
-        losses=LossWeights(language=1.0, grounding=0.5, words=0.3),
-        trained=SEMANTIC | {"language_model": 1.0},
-        steps=230,
+        losses=LossWeights(language=1.0, words=0.5),
+        trained={"patch_3d": 1.0, "word_anchors": 1.0, "language_model": 1.0},
+        steps=1200,
         num_frames=12,
-        learning_rate=5e-4,
+        learning_rate=1e-3,
         lora=LoraConfig(),
+        turns=TurnMix(qa=12, situated_qa=4, vsi=1, referring=0, multi_referring=0, captions=1),
         given="geometry",
         true_geometry=0.3,
     )
-    return TrainConfig(name="tiny_cpu", stages=(distill, match, reconstruct, language), ema=0.99)
+    boxes = replace(
+        language,
+        name="boxes",
+        losses=LossWeights(language=1.0, grounding=0.5, words=0.3),
+        trained=SEMANTIC | {"language_model": 1.0},
+        steps=300,
+        learning_rate=5e-4,
+        turns=TurnMix(),
+    )
+    stages = distill, match, reconstruct, language, boxes
+    return TrainConfig(name="tiny_cpu", stages=stages, ema=0.99)
 
 
 def tiny_gpu() -> TrainConfig:
@@ -236,20 +248,26 @@ def tiny_gpu() -> TrainConfig:
     )
 
 
-def tiny_blind() -> TrainConfig:
-    """The baseline of ``tiny_gpu``: the same language model, questions and pace, but no video.
+def blind(recipe: str, stage: str) -> TrainConfig:
+    """The baseline of a recipe: the same language model, questions and pace, but no video.
 
     Frames are small, as they only tell which questions the video would answer.
+
+    Args:
+        recipe: Its name.
+        stage: Where that learns to answer.
     """
-    joint = tiny_gpu().stages[-1]
-    stage = replace(
-        joint,
+    seeing = TRAININGS[recipe]()
+    spoken = next(each for each in seeing.stages if each.name == stage)
+    language = replace(
+        spoken,
         name="language",
         losses=LossWeights(language=1.0),
         trained={"language_model": 1.0},
+        given="none",
         true_geometry=1.0,
     )
-    return TrainConfig(name="tiny_blind", stages=(stage,), blind=True, short_side=56, ema=0.998)
+    return replace(seeing, name=f"{recipe}_blind", stages=(language,), blind=True, short_side=56)
 
 
 def paper_stage1() -> TrainConfig:
@@ -346,8 +364,9 @@ def ablation(name: str) -> TrainConfig:
 
 TRAININGS = {
     "tiny_cpu": tiny_cpu,
-    "tiny_blind": tiny_blind,
+    "tiny_cpu_blind": partial(blind, "tiny_cpu", "language"),
     "tiny_gpu": tiny_gpu,
+    "tiny_gpu_blind": partial(blind, "tiny_gpu", "joint"),
     "paper_stage1": paper_stage1,
     "paper_stage2": paper_stage2,
 } | {f"ablation_{name}": partial(ablation, name) for name in ABLATIONS}

@@ -1,80 +1,149 @@
-"""Word anchors: embeddings of words, mixed by what a patch is taken for."""
+"""Word anchors: objects found among patches, and the words they are told in."""
 
+import numpy as np
 import pytest
 import torch
 from small_model import make_model, make_tokenizer
+from torch.nn.functional import one_hot
 
-from vidllm.models.word_anchors import WordAnchors, WordAnchorsConfig
+from vidllm.models.word_anchors import NONE, Objects, WordAnchors, WordAnchorsConfig, join_patches
 
 GROUPS = {"category": ["chair", "sofa", "office chair"], "color": ["red", "blue"]}
+CONFIG = WordAnchorsConfig(
+    embed_dim=16, groups=GROUPS, max_word_tokens=16, reach=0.4, min_patches=2, max_objects=3
+)
+RED, BLUE, NO_COLOR = range(3)
+CHAIR, SOFA, OFFICE_CHAIR, WALL = range(4)
 
 
 @pytest.fixture
 def anchors() -> WordAnchors:
     torch.manual_seed(0)
-    config = WordAnchorsConfig(embed_dim=16, language_dim=12, groups=GROUPS)
-    module = WordAnchors(config)
-    module.words.normal_()
+    module = WordAnchors(CONFIG)
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.normal_(layer.weight, std=0.5)
+    module.read_words(make_tokenizer())
     return module
 
 
-def test_words_are_the_mean_of_their_tokens_embeddings():
-    model = make_model(word_anchors={"groups": GROUPS})
-    assert not model.word_anchors.words.any()
-    tokenizer, table = make_tokenizer(), model.get_input_embeddings().weight
-    model.word_anchors.read_words(model.get_input_embeddings(), tokenizer)
-    names = [word for words in GROUPS.values() for word in words]
-    for row, word in zip(model.word_anchors.words, names, strict=True):
-        ids = tokenizer.encode(" " + word, add_special_tokens=False)
-        assert len(ids) == len(word) + 1  # one a byte
-        torch.testing.assert_close(row, torch.stack([table[i] for i in ids]).mean(0))
-
-
-def test_certain_patches_get_their_words(anchors):
-    logits = {"category": torch.full((3, 4), -50.0), "color": torch.full((3, 3), -50.0)}
-    logits["category"][0, 2] = logits["color"][0, 1] = 50  # a blue office chair
-    logits["category"][1, 0] = logits["color"][1, 2] = 50  # a chair of no colour
-    logits["category"][2, 3] = logits["color"][2, 2] = 50  # a wall
-    probabilities = anchors.probabilities(logits)
-    assert probabilities.shape == (3, 5)
-    with torch.no_grad():
-        anchors.gain.copy_(torch.tensor([2.0, 3.0]))
-    found = anchors.embed(probabilities)
-    words = anchors.words
-    torch.testing.assert_close(found[0], 2 * words[2] + 3 * words[4])
-    torch.testing.assert_close(found[1], 2 * words[0])
-    torch.testing.assert_close(found[2], torch.zeros(12))
-
-
-def test_each_group_gives_its_share_to_none(anchors):
-    logits = anchors.logits(torch.randn(2, 7, 16))
-    assert {name: tuple(value.shape) for name, value in logits.items()} == {
-        "category": (2, 7, 4),
-        "color": (2, 7, 3),
+def certain(colors: list[int], names: list[int]) -> dict[str, torch.Tensor]:
+    """Logits that leave no doubt."""
+    return {
+        "color": 50.0 * one_hot(torch.tensor(colors), 3),
+        "category": 50.0 * one_hot(torch.tensor(names), 4),
     }
-    probabilities = anchors.probabilities(logits)
-    for group, columns in (("category", slice(0, 3)), ("color", slice(3, 5))):
-        shares = logits[group].exp() / logits[group].exp().sum(-1, keepdim=True)
-        torch.testing.assert_close(probabilities[..., columns], shares[..., :-1])
 
 
-def test_answers_teach_classifier_and_gain_but_not_the_words(anchors):
-    tokens = torch.randn(5, 16, requires_grad=True)
-    anchors.embed(anchors.probabilities(anchors.logits(tokens))).square().sum().backward()
-    assert tokens.grad.any()
-    assert all(parameter.grad.any() for parameter in anchors.parameters())
-    assert "words" in dict(anchors.named_buffers())
-    assert "words" in anchors.state_dict()
+def brute_force(names: np.ndarray, points: np.ndarray, config: WordAnchorsConfig) -> np.ndarray:
+    """Flood fill, one patch at a time."""
+    groups: list[list[int]] = []
+    left = [i for i in range(len(names)) if names[i] != NONE]
+    while left:
+        group = [left.pop(0)]
+        for member in group:
+            near = [
+                other
+                for other in left
+                if names[other] == names[member]
+                and np.linalg.norm(points[other] - points[member]) <= config.reach
+            ]
+            group += near
+            left = [other for other in left if other not in near]
+        groups.append(group)
+    groups = [group for group in groups if len(group) >= config.min_patches]
+    groups = sorted(groups, key=len, reverse=True)[: config.max_objects]
+    result = np.full(len(names), NONE)
+    for number, group in enumerate(sorted(groups, key=min)):
+        result[group] = number
+    return result
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_objects_are_those_of_a_flood_fill(seed):
+    rng = np.random.default_rng(seed)
+    config = WordAnchorsConfig(groups=GROUPS, reach=0.3, min_patches=3, max_objects=5)
+    points = rng.uniform(0, 2.5, (150, 3)) * [1, 1, 0.4]
+    names = rng.integers(-1, 3, 150)
+    found = join_patches(names, points, config)
+    np.testing.assert_array_equal(found, brute_force(names, points, config))
+    assert found.max() >= 2
+
+
+def test_scene_of_nothing_but_walls_has_no_objects(anchors):
+    points = torch.rand(5, 3)
+    objects = anchors.objects(certain([NO_COLOR] * 5, [WALL] * 5), points)
+    assert objects.of_patch.tolist() == [NONE] * 5
+    assert objects.words.shape == (0, 2)
+
+
+def test_objects_are_told_apart_by_place_and_name(anchors):
+    points = torch.tensor([[0, 0, 0], [0.3, 0, 0], [2, 0, 0], [2.2, 0, 0], [0.1, 0, 0], [9, 9, 9]])
+    names = [CHAIR, CHAIR, CHAIR, CHAIR, SOFA, OFFICE_CHAIR]
+    objects = anchors.objects(certain([BLUE, BLUE, RED, RED, RED, RED], names), points)
+    assert objects.of_patch.tolist() == [0, 0, 1, 1, NONE, NONE]  # lone patches are no objects
+    assert objects.words.tolist() == [[BLUE, CHAIR], [RED, CHAIR]]
+
+
+def test_color_is_voted_by_the_whole_object(anchors):
+    logits = certain([0, 0, 0], [SOFA] * 3)
+    logits["color"] = torch.tensor([[0.9, 0.1, 1e-9], [0.1, 0.85, 0.05], [0.1, 0.85, 0.05]]).log()
+    assert anchors.objects(logits, torch.zeros(3, 3)).words.tolist() == [[BLUE, SOFA]]
+    logits["color"] = torch.tensor([[0.3, 0.3, 0.4]] * 3).log()
+    assert anchors.objects(logits, torch.zeros(3, 3)).words.tolist() == [[NONE, SOFA]]
+
+
+def test_phrases_are_the_tokenizers_own_text(anchors):
+    tokenizer = make_tokenizer()
+    table = torch.nn.Embedding(len(tokenizer), 12)
+    words = torch.tensor([[BLUE, OFFICE_CHAIR], [NONE, SOFA]])
+    objects = Objects(of_patch=torch.tensor([0, 1]), words=words)
+    own = torch.randn(2, 12, requires_grad=True)
+    written = anchors.write(objects, own, table)
+    expected = []
+    for text, token in zip([" a blue office chair", " a sofa"], own, strict=True):
+        ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids[0]
+        expected += [table(ids), token[None]]
+    torch.testing.assert_close(written, torch.cat(expected))
+    written.sum().backward()
+    assert own.grad.eq(1).all()
+
+
+def test_words_that_are_too_long_are_refused():
+    module = WordAnchors(WordAnchorsConfig(groups=GROUPS, max_word_tokens=6))
+    with pytest.raises(ValueError, match="' office chair' has 13 tokens: raise max_word_tokens"):
+        module.read_words(make_tokenizer())
 
 
 def test_words_reach_the_visual_tokens():
-    model = make_model(word_anchors={"groups": GROUPS})
+    """Patches of one certain name at one place: bridge tokens, one phrase, the object's token."""
+    anchors = {"groups": GROUPS, "max_word_tokens": 16}
+    model, tokenizer = make_model(word_anchors=anchors), make_tokenizer()
+    model.word_anchors.read_words(tokenizer)
+    with torch.no_grad():
+        for group, chosen in (("color", RED), ("category", SOFA)):
+            model.word_anchors.classifiers[group].weight.zero_()
+            model.word_anchors.classifiers[group].bias[chosen] = 1000
+    images = torch.rand(1, 2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
+    points = torch.full((1, 32, 3), 0.5)
+    with torch.no_grad():
+        tokens = model.encode_scene(images, patch_points=points, reconstruct=False).visual_tokens[0]
+        ids = tokenizer(" a red sofa", add_special_tokens=False, return_tensors="pt").input_ids[0]
+        phrase = model.get_input_embeddings()(ids)
+    bridge = model.config.adapter_config.num_bridge_tokens
+    assert len(tokens) == bridge + len(ids) + 1
+    torch.testing.assert_close(tokens[bridge:-1], phrase)
+
+
+def test_patches_of_no_object_are_pooled():
+    model = make_model(word_anchors={"groups": GROUPS, "max_word_tokens": 16, "min_patches": 99})
+    plain = make_model()
+    plain.load_state_dict(model.state_dict(), strict=False)
     images = torch.rand(1, 2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
     points = torch.rand(1, 32, 3, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        plain = model.encode_scene(images, patch_points=points, reconstruct=False).visual_tokens[0]
-        model.word_anchors.read_words(model.get_input_embeddings(), make_tokenizer())
-        named = model.encode_scene(images, patch_points=points, reconstruct=False).visual_tokens[0]
-        changed = (named - plain).abs().amax(dim=-1) > 1e-6
-    assert not changed[:4].any()  # bridge tokens stand for no patch
-    assert changed[4:].all()
+        found, expected = (
+            each.encode_scene(images, patch_points=points, reconstruct=False).visual_tokens[0]
+            for each in (model, plain)
+        )
+    torch.testing.assert_close(found, expected)

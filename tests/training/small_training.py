@@ -69,9 +69,9 @@ def make_rooms(path: Path, scenes: int = 4) -> Path:
 
 def make_student(**changes):
     """Model and processor."""
-    model = make_model(word_anchors={"groups": WORDS}, **changes)
+    model = make_model(word_anchors={"groups": WORDS, "max_word_tokens": 8}, **changes)
     processor = VidLLMProcessor.from_config(model.config, make_tokenizer())
-    model.word_anchors.read_words(model.get_input_embeddings(), processor.tokenizer)
+    model.word_anchors.read_words(processor.tokenizer)
     return model, processor
 
 

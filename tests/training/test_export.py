@@ -1,6 +1,7 @@
 """Exported models load and answer as the trained one."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
 from vidllm.training.batch import Collator
 from vidllm.training.trainer import RunSettings, Trainer
+from vidllm.types import UsageError
 
 STAGE = replace(SPEAK, steps=3, trained=dict(SPEAK.trained) | {"cross_task_adapter": 1.0})
 
@@ -25,7 +27,9 @@ def answers(model, processor, rooms) -> torch.Tensor:
     with torch.no_grad():
         scene = model.eval().encode_scene(batch.images, patch_points=batch.patch_points)
         output = model(scene, input_ids=text.input_ids, turn_ids=text.turn_ids, places=batch.places)
-    return torch.cat([output.logits.flatten(), scene.geometry.relative_depth.flatten()])
+    video = int((text.input_ids[0] == model.config.video_token_id).nonzero())
+    told = output.logits[:, video + 1 - text.input_ids.shape[1] :]
+    return torch.cat([told.flatten(), scene.geometry.relative_depth.flatten()])
 
 
 def trained(rooms, out, *, stage=STAGE, base="") -> Trainer:
@@ -96,10 +100,41 @@ def test_what_changed_over_a_base(rooms, tmp_path, monkeypatch, merge, stage, bl
     assert (found - expected).norm() < 0.05 * (untrained - expected).norm()
 
 
+def test_parts_that_start_anew(rooms, tmp_path, monkeypatch):
+    """They are as the recipe has them, and so is the config; the others are as trained."""
+    encoder = make_student()[0].vision_encoder.backbone.state_dict()
+    monkeypatch.setattr(export, "shipped_encoder", lambda: encoder)
+    trainer = trained(rooms, tmp_path, base="small")
+    recipe_config = make_student(patch_3d={"num_frequencies": 2, "max_tokens": 16})[0].config
+    monkeypatch.setitem(loading.RECIPES, "small", lambda: recipe_config)
+
+    def load_base(recipe, config):
+        model, processor = make_student()
+        model.config = config
+        return model, processor
+
+    monkeypatch.setattr(loading, "load_base", load_base)
+    load = partial(loading.load_trained, tmp_path / "model", merge=False)
+    fresh = dict(make_student()[0].named_parameters())
+    learned = dict(trainer.model.named_parameters())
+    for anew in (("language_model", "patch_3d"), ("patch_3d",)):
+        model, _ = load(anew=anew)
+        assert model.config.patch_3d["max_tokens"] == 16
+        assert (model.config.lora is None) == ("language_model" in anew)
+        for name, parameter in model.named_parameters():
+            expected = (fresh if name.startswith(anew) else learned)[name]
+            torch.testing.assert_close(parameter, expected, atol=1e-3, rtol=1e-3)
+        assert not torch.equal(learned["patch_3d.norm.weight"], fresh["patch_3d.norm.weight"])
+    with pytest.raises(UsageError, match="no part 'ears' to start anew"):
+        load(anew=("ears",))
+
+
 def test_the_point_head_is_written_with_whole_models_only():
     model, _ = make_student(point_head=True)
     names = {name for name, _ in export.exported_tensors(model)}
     assert any(name.startswith("point_head.") for name in names)
     model.config.base = "tiny"
     left_out = names - {name for name, _ in export.exported_tensors(model)}
-    assert {name.split(".")[0] for name in left_out} == {"point_head", "language_model"}
+    parts = {name.split(".")[0] for name in left_out}
+    assert parts == {"point_head", "language_model", "word_anchors"}
+    assert {n for n in left_out if n.startswith("word_")} == {"word_anchors.word_ids"}

@@ -19,8 +19,8 @@ REACHED = {
     "distillation": SHARED | {"projection"},
     "reconstruction": SHARED | {"global_frame_attention", "camera_head", "dense_head"},
     "metric_depth": {"vision_encoder", "metric_depth_head"},
-    "language": SHARED | {"patch_3d", "word_anchors", "language_model"},
-    "grounding": SHARED | {"patch_3d", "word_anchors", "language_model", "grounding_head"},
+    "language": SHARED | {"patch_3d", "language_model"},
+    "grounding": SHARED | {"patch_3d", "language_model", "grounding_head"},
     "words": SHARED | {"word_anchors"},
     "matching": {"vision_encoder", "patch_matcher"},
 }

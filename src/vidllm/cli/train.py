@@ -25,10 +25,13 @@ class Train:
     out: Path
     """Folder of the run: log, checkpoints, exported model; made if needed."""
     recipe: str = "tiny_cpu"
-    """tiny_cpu, tiny_blind, tiny_gpu, paper_stage1, paper_stage2 or ablation_... (base, cta,
-    metric_depth, two_stage)."""
+    """tiny_cpu, tiny_cpu_blind, tiny_gpu, tiny_gpu_blind, paper_stage1, paper_stage2 or
+    ablation_... (base, cta, metric_depth, two_stage)."""
     init: Path | None = None
     """Folder of a trained model to start from, instead of the recipe's."""
+    anew: tuple[str, ...] = ()
+    """Parts of the model (such as language_model or patch_3d) that --init is not asked for: they
+    start as the recipe has them."""
     stages: tuple[str, ...] = ()
     """Names of the stages to run; all of the recipe's when left out."""
     steps: tuple[int, ...] = ()
@@ -128,11 +131,15 @@ class Train:
         from vidllm.inference.loading import load_base, load_config, load_model, load_trained
 
         if self.init is None:
+            if self.anew:
+                raise UsageError("--anew names what not to take from --init: give both")
             return load_base(config.model, **config.model_options)
         if not (self.init / "config.json").is_file():
             raise UsageError(f"{self.init} holds no model: give a folder with a config.json")
         if load_config(str(self.init)).base:
-            return load_trained(self.init, merge=False)
+            return load_trained(self.init, merge=False, anew=self.anew, **config.model_options)
+        if self.anew:
+            raise UsageError(f"{self.init} was saved whole: --anew is for models over tiny's parts")
         return load_model(str(self.init))
 
 

@@ -1,5 +1,6 @@
 """From a name, a directory or a hub id to a model and its processor."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -108,31 +109,43 @@ def load_base(recipe: str, config: VidLLMConfig | None = None, **options) -> Loa
     processor = VidLLMProcessor.from_config(config, tokenizer)
     model = assemble(config, language_model, dinov2_small_path())
     if config.word_anchors is not None:
-        model.word_anchors.read_words(model.get_input_embeddings(), tokenizer)
+        model.word_anchors.read_words(tokenizer)
     return model, processor
 
 
-def load_trained(directory: Path, *, merge: bool = True) -> Loaded:
+def load_trained(
+    directory: Path, *, merge: bool = True, anew: Sequence[str] = (), **options
+) -> Loaded:
     """A trained model that lies over a recipe's shipped parts (see `vidllm.training.export`).
 
     Args:
         directory: Of its config and weights.
         merge: Fold low-rank adapters into the language model; False keeps them, to train on.
+        anew: Parts, by the beginning of their parameters' names, that start as the recipe has them;
+            the config is then the recipe's too.
+        **options: Fields that the recipe's config shall have otherwise, where parts start anew.
 
     Raises:
+        UsageError: There is no such part.
         VidLLMError: Its weights are no weights of that model.
     """
-    config = load_config(str(directory))
+    config = saved = load_config(str(directory))
+    if anew:
+        config = RECIPES[saved.base](**options)
+        config.lora = None if "language_model.".startswith(tuple(anew)) else saved.lora
     model, processor = load_base(config.base, config)
     if config.lora is not None:
         inject_lora(model)
-    _lay_over(model, directory)
+    for part in anew:
+        if not any(name.startswith(part) for name, _ in model.named_parameters()):
+            raise UsageError(f"no part {part!r} to start anew: the model has no such weights")
+    _lay_over(model, directory, anew)
     if merge and config.lora is not None:
         merge_lora(model)
     return model.eval(), processor
 
 
-def _lay_over(model: VidLLMForConditionalGeneration, directory: Path) -> None:
+def _lay_over(model: VidLLMForConditionalGeneration, directory: Path, anew: Sequence[str]) -> None:
     """Put trained weights in place, and add what changed in shipped ones."""
     known = dict(model.named_parameters()) | dict(model.named_buffers())
     tensors: dict[str, torch.Tensor] = {}
@@ -142,6 +155,8 @@ def _lay_over(model: VidLLMForConditionalGeneration, directory: Path) -> None:
         except (OSError, SafetensorError) as error:
             raise VidLLMError(f"{file} cannot be read: {first_line(error)}") from error
     for stored, tensor in tensors.items():
+        if stored.startswith(tuple(anew)):
+            continue
         name = stored.removesuffix(DIFFERENCE)
         if name.endswith(STEP) and name.removesuffix(STEP) + DIFFERENCE in tensors:
             continue

@@ -110,8 +110,7 @@ class VidLLMConfig(PreTrainedConfig):
         dims = {"patch_dim": width, "language_dim": text.hidden_size}
         self.grounding = dims | (self.grounding or {})
         if self.word_anchors is not None:
-            dims = {"embed_dim": width, "language_dim": text.hidden_size}
-            self.word_anchors = dims | self.word_anchors
+            self.word_anchors = {"embed_dim": width} | self.word_anchors
         if self.patch_matcher is not None:
             self.patch_matcher = {"embed_dim": width} | self.patch_matcher
         for part in (self.dense_head, self.metric_depth, self.grounding):

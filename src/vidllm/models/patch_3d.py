@@ -5,7 +5,8 @@ mean pooling of 0.2 m (LLaVA-3D's) and a two-layer projector into the language m
 
 What is unusual: the position MLP may see Fourier features of the coordinates beside the raw metres
 (``num_frequencies``; 0 is the paper's plain MLP), because a small network cannot resolve decimetres
-in a room from three raw numbers.
+in a room from three raw numbers. And projected tokens may be brought to the scale of a language
+model's own embeddings (``token_rms``), which a projector takes many updates to find.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vidllm.geometry.pointcloud import farthest_point_sample, voxel_mean_pool
 
@@ -37,6 +39,8 @@ class Patch3DConfig:
     """Edge of a pooling voxel, metres."""
     max_tokens: int = 2048
     """Token budget after pooling."""
+    token_rms: float | None = None
+    """Root mean square that projected tokens are brought to; None (the paper's) leaves them."""
     max_range: float = 20.0
     """Coordinates are clamped to this distance from the first camera, metres."""
 
@@ -105,7 +109,10 @@ class Patch3D(nn.Module):
 
     def project(self, tokens: Float[Tensor, "*N C"]) -> Float[Tensor, "*N D"]:
         """Into the language model's embedding space."""
-        return self.projector(self.norm(tokens))
+        projected = self.projector(self.norm(tokens))
+        if self.config.token_rms is None:
+            return projected
+        return self.config.token_rms * F.rms_norm(projected, projected.shape[-1:])
 
     def located_token(
         self, center: Float[Tensor, "*N 3"], size: Float[Tensor, "*N 3"]

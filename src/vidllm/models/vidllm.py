@@ -46,6 +46,7 @@ from vidllm.models.outputs import FrameFeatures, GeometryOutput, SceneEncoding, 
 from vidllm.models.patch_3d import Patch3D
 from vidllm.models.patch_matcher import PatchMatcher
 from vidllm.models.precision import full_precision
+from vidllm.models.scene_tokens import anchored_tokens, pooled_tokens
 from vidllm.models.vision_encoder import VisionEncoder
 from vidllm.models.word_anchors import WordAnchors
 
@@ -345,18 +346,17 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         bridge_tokens: Float[Tensor, "B S K C"] | None,
         word_logits: dict[str, Float[Tensor, "B N _"]],
     ) -> list[Float[Tensor, "_ D"]]:
-        """Per scene, bridge tokens and pooled patches with the words they are anchored in."""
+        """Per scene, bridge tokens and what `vidllm.models.scene_tokens` makes of the patches."""
         if self.config.blind:
             return [patches.new_zeros(0, self.config.text_config.hidden_size) for _ in patches]
-        width, result = patches.shape[-1], []
-        if word_logits:
-            words = self.word_anchors.probabilities(word_logits)
-            patches = torch.cat([patches, words.to(patches.dtype)], dim=-1)
-        for index in range(len(patches)):
-            pooled, _ = self.patch_3d.pool(patches[index], points[index])
-            tokens = self.patch_3d.project(pooled[:, :width])
+        result = []
+        for index, scene in enumerate(zip(patches, points, strict=True)):
             if word_logits:
-                tokens = tokens + self.word_anchors.embed(pooled[:, width:])
+                logits = {name: values[index] for name, values in word_logits.items()}
+                words = logits, self.get_input_embeddings()
+                tokens = anchored_tokens(self.patch_3d, self.word_anchors, *scene, *words)
+            else:
+                tokens = pooled_tokens(self.patch_3d, *scene)
             if bridge_tokens is not None:
                 tokens = torch.cat([self.patch_3d.project(bridge_tokens[index].mean(0)), tokens])
             result.append(tokens)

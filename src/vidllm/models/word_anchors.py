@@ -1,38 +1,70 @@
-"""Word anchors: what a patch shows, told to the language model in words that it already knows.
+"""Word anchors: objects that patches show, written to the language model in words that it knows.
 
 A recipe option of small models, not of the paper. A language model of 135M parameters needs more
-steps than a CPU has to learn a new visual vocabulary; so every semantic token is classified into
-groups of words (categories, colours), and the probability-weighted mix of the *language model's own
-embeddings* of these words is added to the projected 3D patch. Probabilities are pooled with the
-patches. The classifier is trained on instance ids (`vidllm.losses.vision_language.word_loss`) and
-through the answers.
+steps than a CPU has to learn a new visual vocabulary. So every semantic token is classified into
+groups of words (colours, categories); patches of one category that lie together are an object; and
+an object is told as a phrase, " a red chair", in the language model's own tokens, followed by the
+object's 3D patch, which says where it is and what words do not. The classifier is trained on
+instance ids (`vidllm.losses.vision_language.word_loss`); which word is written has no gradient.
 
-In shapes, K is the number of words of all groups together.
+Sums of words' embeddings with 3D patches, which take fewer tokens, were not read within hundreds
+of updates (dev/LOG.md).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
+
+ARTICLE = " a"
+NONE = -1
+"""No token, no word, no object."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WordAnchorsConfig:
-    """Words that semantic tokens are classified into."""
+    """Words that semantic tokens are classified into, and what becomes an object."""
 
     embed_dim: int = 384
     """Width C of the semantic tokens."""
-    language_dim: int = 576
-    """Width D of the language model."""
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Words by group, such as category and color; a patch has at most one word of each."""
+    """Words by group, such as color and category; a patch has at most one word of each."""
+    naming: str = "category"
+    """The group that names objects."""
+    max_word_tokens: int = 4
+    """Longest word."""
+    reach: float = 0.4
+    """Patches of one name are of one object if a chain of steps so long joins them, metres."""
+    min_patches: int = 3
+    """Fewer are no object."""
+    max_objects: int = 40
+    """The largest are told."""
+
+    @property
+    def order(self) -> list[str]:
+        """Groups in the order in which they are written: the name comes last."""
+        return [*sorted(set(self.groups) - {self.naming}), self.naming]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objects:
+    """What N patches of a scene show, M objects of G groups of words; first seen, first listed."""
+
+    of_patch: Int[Tensor, "N"]
+    """Object of every patch; `NONE` for walls and what is too small."""
+    words: Int[Tensor, "M G"]
+    """Word of every group in `WordAnchorsConfig.order`; `NONE` where no word is likely."""
 
 
 class WordAnchors(nn.Module):
-    """Classifies semantic tokens and answers with embeddings of words."""
+    """Classifies semantic tokens, finds objects and writes them."""
 
     def __init__(self, config: WordAnchorsConfig) -> None:
         super().__init__()
@@ -42,38 +74,109 @@ class WordAnchors(nn.Module):
         self.classifiers = nn.ModuleDict(
             {name: nn.Linear(width, len(words) + 1) for name, words in config.groups.items()}
         )
-        self.gain = nn.Parameter(torch.empty(len(config.groups)))
-        num_words = sum(len(words) for words in config.groups.values())
-        self.register_buffer("words", torch.empty(num_words, config.language_dim))
+        words = sum(len(words) for words in config.groups.values())
+        shape = (1 + words, config.max_word_tokens)
+        self.register_buffer("word_ids", torch.empty(shape, dtype=torch.long))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Gains of 1; words stay zero until `read_words`."""
-        nn.init.ones_(self.gain)
-        nn.init.zeros_(self.words)
+        """Words have no tokens until `read_words`."""
+        self.word_ids.fill_(NONE)
 
     @torch.no_grad()
-    def read_words(self, embeddings: nn.Embedding, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Take the words' embeddings from a language model; of several tokens the mean."""
-        rows = []
-        for words in self.config.groups.values():
-            for word in words:
-                ids = tokenizer(f" {word}", add_special_tokens=False, return_tensors="pt").input_ids
-                rows.append(embeddings(ids[0].to(embeddings.weight.device)).mean(dim=0))
-        self.words.copy_(torch.stack(rows))
+    def read_words(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Learn how the language model spells the words.
+
+        Raises:
+            ValueError: A word has more than ``max_word_tokens`` tokens.
+        """
+        config = self.config
+        words = [f" {word}" for group in config.order for word in config.groups[group]]
+        for row, word in zip(self.word_ids, [ARTICLE, *words], strict=True):
+            ids = tokenizer(word, add_special_tokens=False).input_ids
+            if len(ids) > len(row):
+                raise ValueError(f"{word!r} has {len(ids)} tokens: raise max_word_tokens")
+            row[: len(ids)] = torch.tensor(ids)
 
     def logits(self, semantic_tokens: Float[Tensor, "*N C"]) -> dict[str, Float[Tensor, "*N _"]]:
         """Per group, logits of its words and, last, of none of them."""
         hidden = self.trunk(semantic_tokens)
         return {name: classify(hidden) for name, classify in self.classifiers.items()}
 
-    def probabilities(self, logits: Mapping[str, Float[Tensor, "*N _"]]) -> Float[Tensor, "*N K"]:
-        """Of all words of all groups, in order; none of them is left out."""
-        groups = [logits[name].softmax(dim=-1)[..., :-1] for name in self.config.groups]
-        return torch.cat(groups, dim=-1)
+    @torch.no_grad()
+    def objects(
+        self, logits: Mapping[str, Float[Tensor, "N _"]], points: Float[Tensor, "N 3"]
+    ) -> Objects:
+        """Join patches of one scene that lie together and have one name.
 
-    def embed(self, probabilities: Float[Tensor, "*N K"]) -> Float[Tensor, "*N D"]:
-        """Mix of the words' embeddings, each group times its learned gain."""
-        sizes = [len(words) for words in self.config.groups.values()]
-        gain = torch.cat([g.expand(size) for g, size in zip(self.gain, sizes, strict=True)])
-        return (probabilities * gain) @ self.words
+        Args:
+            logits: Of all groups.
+            points: Centres of the patches in metres, finite.
+        """
+        *describing, naming = self.config.order
+        names = logits[naming].argmax(dim=-1)
+        names = names.masked_fill(names == logits[naming].shape[-1] - 1, NONE)
+        of_patch = torch.from_numpy(
+            join_patches(names.cpu().numpy(), points.float().cpu().numpy(), self.config)
+        ).to(points.device)
+        seen = of_patch != NONE
+        count = int(of_patch.max()) + 1 if len(of_patch) else 0
+        owners = of_patch[seen]
+        words = [self._likeliest(logits[group][seen], owners, count) for group in describing]
+        named = names.new_empty(count)
+        named[owners] = names[seen]
+        return Objects(of_patch=of_patch, words=torch.stack([*words, named], dim=-1))
+
+    @staticmethod
+    def _likeliest(
+        logits: Float[Tensor, "N _"], of_patch: Int[Tensor, "N"], count: int
+    ) -> Int[Tensor, "M"]:
+        """Of every object, the likeliest word of a group by the mean over its patches."""
+        chances = logits.float().softmax(dim=-1)
+        sums = chances.new_zeros(count, chances.shape[-1]).index_add(0, of_patch, chances)
+        best = sums.argmax(dim=-1)
+        return best.masked_fill(best == chances.shape[-1] - 1, NONE)
+
+    def write(
+        self,
+        objects: Objects,
+        tokens: Float[Tensor, "M D"],
+        embed: Callable[[Int[Tensor, "*L"]], Float[Tensor, "*L D"]],
+    ) -> Float[Tensor, "L D"]:
+        """Phrase after phrase, each followed by the object's own token.
+
+        Args:
+            objects: M of them.
+            tokens: What stands behind each phrase.
+            embed: The language model's embeddings of token ids.
+        """
+        sizes = [len(self.config.groups[group]) for group in self.config.order]
+        first = 1 + np.cumsum([0, *sizes[:-1]])
+        spelled = [self.word_ids[:1].expand(len(tokens), -1)]
+        for start, word in zip(first.tolist(), objects.words.unbind(dim=-1), strict=True):
+            ids = self.word_ids[start + word.clamp(min=0)]
+            spelled.append(ids.masked_fill((word == NONE)[:, None], NONE))
+        ids = torch.cat(spelled, dim=-1)  # [M, T]
+        phrases = torch.cat([embed(ids.clamp(min=0)), tokens[:, None]], dim=1)  # [M, T + 1, D]
+        return phrases[nn.functional.pad(ids != NONE, (0, 1), value=True)]
+
+
+def join_patches(
+    names: Int[np.ndarray, "N"], points: Float[np.ndarray, "N 3"], config: WordAnchorsConfig
+) -> Int[np.ndarray, "N"]:
+    """Object of every patch: chains of patches of one name, ordered by their first patch."""
+    named = np.flatnonzero(names != NONE)
+    result = np.full(len(names), NONE)
+    pairs = KDTree(points[named]).query_pairs(config.reach, output_type="ndarray")
+    pairs = pairs[names[named[pairs[:, 0]]] == names[named[pairs[:, 1]]]]
+    shape = (len(named), len(named))
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape)
+    _, component = connected_components(graph, directed=False)
+    sizes = np.bincount(component)
+    kept = np.argsort(-sizes, kind="stable")[: config.max_objects]
+    kept = kept[sizes[kept] >= config.min_patches]
+    _, first = np.unique(component, return_index=True)
+    number = np.full(len(sizes), NONE)
+    number[kept[np.argsort(first[kept])]] = np.arange(len(kept))
+    result[named] = number[component]
+    return result

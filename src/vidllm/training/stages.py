@@ -7,9 +7,9 @@ stop is part of the model and of the losses:
 distillation       teachers are frozen; the student's streams and what is below them learn
 reconstruction     reaches camera and dense heads, global-frame attention, adapter, encoder
 metric depth       reaches its own decoder and the encoder
-language,          reach language model, 3D patches, word anchors, adapter, encoder; patch
-grounding          positions are detached, so no part of the reconstruction branch
-words              as language, without the language model
+language,          reach language model, 3D patches, adapter, encoder; patch positions are
+grounding          detached, so no part of the reconstruction branch, and written words too
+words              reaches word anchors, adapter, encoder
 =================  =======================================================================
 
 Of those, only what the stage names in ``trained`` has ``requires_grad``.
