@@ -177,6 +177,12 @@ def tiny_cpu() -> TrainConfig:
         steps=330,
         learning_rate=5e-4,
     )
+    stages = distill, match, reconstruct, *_spoken_stages()
+    return TrainConfig(name="tiny_cpu", stages=stages, ema=0.99)
+
+
+def _spoken_stages() -> tuple[StageConfig, StageConfig]:
+    """Answers, then boxes too, on geometry that is computed once."""
     language = StageConfig(
         name="language",
         losses=LossWeights(language=1.0, words=0.5),
@@ -198,8 +204,7 @@ def tiny_cpu() -> TrainConfig:
         learning_rate=5e-4,
         turns=TurnMix(),
     )
-    stages = distill, match, reconstruct, language, boxes
-    return TrainConfig(name="tiny_cpu", stages=stages, ema=0.99)
+    return language, boxes
 
 
 def tiny_gpu() -> TrainConfig:

@@ -100,6 +100,10 @@ class Train:
 
         if self.recipe not in TRAININGS:
             raise UsageError(f"no recipe {self.recipe!r}: choose from {', '.join(TRAININGS)}")
+        if self.init is not None and not (self.init / "config.json").is_file():
+            raise UsageError(f"{self.init} holds no model: give a folder with a config.json")
+        if self.anew and self.init is None:
+            raise UsageError("--anew names what not to take from --init: give both")
         if self.max_minutes is not None and self.max_minutes <= 0:
             raise UsageError(f"--max-minutes must be positive, got {self.max_minutes}")
         if self.workers is not None and self.workers < 0:
@@ -131,11 +135,7 @@ class Train:
         from vidllm.inference.loading import load_base, load_config, load_model, load_trained
 
         if self.init is None:
-            if self.anew:
-                raise UsageError("--anew names what not to take from --init: give both")
             return load_base(config.model, **config.model_options)
-        if not (self.init / "config.json").is_file():
-            raise UsageError(f"{self.init} holds no model: give a folder with a config.json")
         if load_config(str(self.init)).base:
             return load_trained(self.init, merge=False, anew=self.anew, **config.model_options)
         if self.anew:
