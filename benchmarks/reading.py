@@ -10,13 +10,10 @@ Frames and questions are those of ``vidllm train --validate``. Writes a dated re
 import argparse
 import datetime
 from collections.abc import Mapping
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from training_runs import REPOSITORY, machine
 
@@ -25,24 +22,11 @@ from vidllm.models.outputs import FrameFeatures, SceneEncoding
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.recipes import tiny_cpu
 from vidllm.training.batch import Batch, Collator
-from vidllm.training.objective import answer_turns
+from vidllm.training.objective import CERTAIN, answer_turns, true_words
 from vidllm.training.validation import Scores, Validation, answer_scores
 
-CERTAIN = 60.0
-"""Logit of a word that is given."""
 VARIANTS = (("predicted", "predicted"), ("predicted", "true"), ("true", "true"), ("no", "true"))
 """Words and places."""
-
-
-def given_words(batch: Batch, groups: Mapping[str, tuple[str, ...]], words: str) -> dict:
-    """Logits that say the true word of every patch, or that it has none."""
-    logits = {}
-    for group, names in groups.items():
-        truth = batch.patch_words[group]
-        none = torch.full_like(truth, len(names))
-        chosen = none if words == "no" else torch.where(truth < 0, none, truth)
-        logits[group] = CERTAIN * F.one_hot(chosen, len(names) + 1).float()
-    return logits
 
 
 def word_scores(logits: Mapping[str, Tensor], batch: Batch) -> Scores:
@@ -79,17 +63,25 @@ def encode(
     places: str,
 ) -> SceneEncoding:
     """A scene whose patches have these words and places."""
-    told = nullcontext()
+    given = None
     if words != "predicted":
-        given = given_words(batch, model.config.word_anchors_config.groups, words)
-        told = patch.object(model.word_anchors, "logits", return_value=given)
-    with told:
-        return model.encode_scene(
-            features,
-            patch_points=batch.patch_points if places == "true" else None,
-            room_from_world=batch.room_from_world,
-            reconstruct=places != "true",
-        )
+        given = true_words(batch, model.config.word_anchors_config.groups)
+    if words == "no":
+        given = {name: none_of(logits) for name, logits in given.items()}
+    return model.encode_scene(
+        features,
+        patch_points=batch.patch_points if places == "true" else None,
+        room_from_world=batch.room_from_world,
+        word_logits=given,
+        reconstruct=places != "true",
+    )
+
+
+def none_of(logits: Tensor) -> Tensor:
+    """The same, all in favour of none of the words."""
+    nothing = torch.zeros_like(logits)
+    nothing[..., -1] = CERTAIN
+    return nothing
 
 
 def report(means: Mapping[str, float], arguments: argparse.Namespace) -> str:

@@ -189,11 +189,11 @@ def _spoken_stages() -> tuple[StageConfig, StageConfig]:
         trained={"patch_3d": 1.0, "word_anchors": 1.0, "language_model": 1.0},
         steps=1200,
         num_frames=12,
-        learning_rate=1e-3,
+        learning_rate=5e-4,
         lora=LoraConfig(),
         turns=TurnMix(qa=12, situated_qa=4, vsi=1, referring=0, multi_referring=0, captions=1),
         given="geometry",
-        true_geometry=0.3,
+        true_geometry=0.5,
     )
     boxes = replace(
         language,

@@ -6,11 +6,24 @@ import torch
 from small_model import make_model, make_tokenizer
 from torch.nn.functional import one_hot
 
-from vidllm.models.word_anchors import NONE, Objects, WordAnchors, WordAnchorsConfig, join_patches
+from vidllm.models.word_anchors import (
+    NONE,
+    Objects,
+    WordAnchors,
+    WordAnchorsConfig,
+    join_patches,
+    mean_of_neighbours,
+)
 
 GROUPS = {"category": ["chair", "sofa", "office chair"], "color": ["red", "blue"]}
 CONFIG = WordAnchorsConfig(
-    embed_dim=16, groups=GROUPS, max_word_tokens=16, reach=0.4, min_patches=2, max_objects=3
+    embed_dim=16,
+    groups=GROUPS,
+    max_word_tokens=16,
+    smoothing=0.05,
+    reach=0.4,
+    min_patches=2,
+    max_objects=3,
 )
 RED, BLUE, NO_COLOR = range(3)
 CHAIR, SOFA, OFFICE_CHAIR, WALL = range(4)
@@ -68,6 +81,27 @@ def test_objects_are_those_of_a_flood_fill(seed):
     found = join_patches(names, points, config)
     np.testing.assert_array_equal(found, brute_force(names, points, config))
     assert found.max() >= 2
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.3])
+def test_neighbours_are_those_of_all_distances(radius):
+    rng = np.random.default_rng(0)
+    points, values = rng.uniform(0, 1, (80, 3)), rng.uniform(0, 1, (80, 5)).astype(np.float32)
+    near = np.linalg.norm(points[:, None] - points, axis=-1) <= radius
+    expected = near @ values / near.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(mean_of_neighbours(values, points, radius), expected, rtol=1e-5)
+    assert near.sum() > (80 if radius else 79)
+
+
+def test_names_are_shared_with_neighbours_and_kept_where_they_are_likely(anchors):
+    """A patch that is taken for a sofa among those of a chair is one of the chair's."""
+    points = torch.tensor([[0.01 * i, 0, 0] for i in range(6)])
+    logits = certain([RED] * 6, [CHAIR, CHAIR, SOFA, CHAIR, CHAIR, CHAIR])
+    objects = anchors.objects(logits, points)
+    assert objects.of_patch.tolist() == [0] * 6
+    assert objects.words.tolist() == [[RED, CHAIR]]
+    even = {"color": logits["color"], "category": torch.zeros(6, 4)}  # a quarter each
+    assert anchors.objects(even, points).of_patch.tolist() == [NONE] * 6
 
 
 def test_scene_of_nothing_but_walls_has_no_objects(anchors):

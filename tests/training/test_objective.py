@@ -100,6 +100,23 @@ def test_predicted_patches_are_in_the_true_room_frame(rooms):
     torch.testing.assert_close(scene.patch_points, moved, atol=1e-4, rtol=1e-4)
 
 
+def test_true_words_are_told_but_not_scored(rooms):
+    """The language model hears what patches truly show; the anchors are judged by their guesses."""
+    batch, module = make_batch(rooms), objective(LossWeights(language=1.0, words=1.0))
+    told = module._run(batch, None, true_geometry=True).scene.word_logits
+    guessed = module._run(batch, None, true_geometry=False).scene.word_logits
+    for group, words in WORDS.items():
+        truth = batch.patch_words[group]
+        known = truth >= 0
+        assert known.any()
+        assert torch.equal(told[group].argmax(-1)[known], truth[known])
+        assert (told[group].argmax(-1)[~known] == len(words)).all()
+        assert not torch.equal(guessed[group].argmax(-1)[known], truth[known])
+    losses = [module(batch, true_geometry=true)["words"].item() for true in (True, False)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0] > 0.1
+
+
 def test_scene_without_questions_costs_nothing_and_breaks_nothing(rooms):
     none = TurnMix(
         qa=0, situated_qa=0, vsi=0, referring=0, multi_referring=0, captions=0, descriptions=0

@@ -144,6 +144,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         *,
         patch_points: Float[Tensor, "B N 3"] | None = None,
         room_from_world: Float[Tensor, "B 4 4"] | None = None,
+        word_logits: dict[str, Float[Tensor, "B N _"]] | None = None,
         reconstruct: bool = True,
         speak: bool = True,
         seed: int = 0,
@@ -154,15 +155,15 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             images: RGB in [0, 1], or their features.
             patch_points: Centres of the patches in the room frame; the reconstruction's by default.
             room_from_world: The room frame, where it is known; estimated by default.
+            word_logits: What patches show; what word anchors think by default.
             reconstruct: False leaves out the reconstruction; 3D patches then need ``patch_points``.
             speak: False leaves out what the language model is shown, and cameras from matches.
             seed: Draws the frames that set the scale.
         """
         # Shared encoder -> Cross-Task Adapter
         features = images if isinstance(images, FrameFeatures) else self.encode_frames(images)
-        geometry_tokens, semantic_tokens, bridge_tokens = self.cross_task_adapter(
-            features.base_tokens
-        )
+        streams = self.cross_task_adapter(features.base_tokens)
+        geometry_tokens, semantic_tokens, bridge_tokens = streams
 
         # Geometry and metric flow -> scale alignment -> room frame
         geometry, descriptors = None, self._descriptors(features)
@@ -175,14 +176,13 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
                 room_from_world=room_from_world,
                 seed=seed,
             )
-        word_logits = {}
-        if self.config.word_anchors is not None:
+        if word_logits is None and self.config.word_anchors is not None:
             word_logits = self.word_anchors.logits(semantic_tokens.flatten(1, 2))
         scene = SceneEncoding(
             geometry=geometry,
             geometry_tokens=geometry_tokens,
             semantic_tokens=semantic_tokens,
-            word_logits=word_logits,
+            word_logits=word_logits or {},
             descriptors=descriptors,
         )
         if speak:

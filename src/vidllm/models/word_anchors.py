@@ -40,6 +40,10 @@ class WordAnchorsConfig:
     """The group that names objects."""
     max_word_tokens: int = 4
     """Longest word."""
+    smoothing: float = 0.15
+    """Patches so near share their guesses, metres."""
+    least_chance: float = 0.4
+    """A name less likely is none."""
     reach: float = 0.4
     """Patches of one name are of one object if a chain of steps so long joins them, metres."""
     min_patches: int = 3
@@ -114,14 +118,16 @@ class WordAnchors(nn.Module):
             points: Centres of the patches in metres, finite.
         """
         *describing, naming = self.config.order
-        names = logits[naming].argmax(dim=-1)
-        names = names.masked_fill(names == logits[naming].shape[-1] - 1, NONE)
-        of_patch = torch.from_numpy(
-            join_patches(names.cpu().numpy(), points.float().cpu().numpy(), self.config)
-        ).to(points.device)
+        places = points.float().cpu().numpy()
+        chances = logits[naming].float().softmax(dim=-1).cpu().numpy()
+        chances = mean_of_neighbours(chances, places, self.config.smoothing)
+        likeliest = chances.argmax(axis=-1)
+        unclear = chances.max(axis=-1) < self.config.least_chance
+        names = np.where(unclear | (likeliest == chances.shape[-1] - 1), NONE, likeliest)
+        of_patch = torch.from_numpy(join_patches(names, places, self.config)).to(points.device)
         seen = of_patch != NONE
         count = int(of_patch.max()) + 1 if len(of_patch) else 0
-        owners = of_patch[seen]
+        owners, names = of_patch[seen], torch.from_numpy(names).to(points.device)
         words = [self._likeliest(logits[group][seen], owners, count) for group in describing]
         named = names.new_empty(count)
         named[owners] = names[seen]
@@ -159,6 +165,17 @@ class WordAnchors(nn.Module):
         ids = torch.cat(spelled, dim=-1)  # [M, T]
         phrases = torch.cat([embed(ids.clamp(min=0)), tokens[:, None]], dim=1)  # [M, T + 1, D]
         return phrases[nn.functional.pad(ids != NONE, (0, 1), value=True)]
+
+
+def mean_of_neighbours(
+    values: Float[np.ndarray, "N K"], points: Float[np.ndarray, "N 3"], radius: float
+) -> Float[np.ndarray, "N K"]:
+    """Of every point, the mean over the points within a radius, itself among them."""
+    pairs = KDTree(points).query_pairs(radius, output_type="ndarray")
+    ones, size = np.ones(len(pairs), values.dtype), len(points)
+    near = coo_array((ones, (pairs[:, 0], pairs[:, 1])), (size, size)).tocsr()
+    counts = 1 + np.bincount(pairs.ravel(), minlength=size)
+    return (values + near @ values + near.T @ values) / counts[:, None]
 
 
 def join_patches(

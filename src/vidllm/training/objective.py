@@ -5,11 +5,13 @@ patches that predicted cameras and depth place, are in the true room frame: what
 that frame adds when the model is used, no part of the model could unlearn.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vidllm.losses.distillation import TokenStreams, distillation_loss
 from vidllm.losses.matching import matching_loss
@@ -32,6 +34,8 @@ from vidllm.training.validation import Scores, answer_scores, box_scores, depth_
 from vidllm.types import UsageError
 
 Terms = dict[str, Float[Tensor, ""]]
+CERTAIN = 60.0
+"""Logit of a word that is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +94,7 @@ class Objective(nn.Module):
         Args:
             batch: On the model's device.
             kept: Instead of computing it from the images.
-            true_geometry: Place the patches where they are, not where the model thinks.
+            true_geometry: Place and name the patches as the truth, not the model, does.
         """
         weights = self.stage.losses
         output = self._run(batch, kept, true_geometry=true_geometry)
@@ -109,9 +113,10 @@ class Objective(nn.Module):
             patch = self.model.config.vision_config.patch_size
             terms["matching"] = matching_loss(output.scene.descriptors, batch.geometry, patch)
         if weights.words:
+            tokens = output.scene.semantic_tokens.flatten(1, 2)
             losses = [
                 word_loss(logits, batch.patch_words[group])
-                for group, logits in output.scene.word_logits.items()
+                for group, logits in self.model.word_anchors.logits(tokens).items()
             ]
             terms["words"] = torch.stack(losses).mean()
         weighted = [getattr(weights, name) * terms[name] for name in vars(weights) if name in terms]
@@ -150,13 +155,16 @@ class Objective(nn.Module):
         reconstructs = bool(weights.reconstruction or weights.metric_depth)
         speaks = bool(weights.language or weights.grounding)
         images = batch.images if kept is None else kept.features
-        points = None if kept is None else kept.patch_points
+        points, words = None if kept is None else kept.patch_points, None
         if speaks and true_geometry:
             points = batch.patch_points
+            if self.model.config.word_anchors is not None:
+                words = true_words(batch, self.model.config.word_anchors_config.groups)
         scene = self.model.encode_scene(
             images,
             patch_points=points,
             room_from_world=batch.room_from_world,
+            word_logits=words,
             reconstruct=reconstructs or (speaks and points is None),
             speak=speaks,
         )
@@ -241,6 +249,18 @@ class Objective(nn.Module):
         if loss.box is not None:
             terms["grounding/diou"] = loss.box.diou
         return terms
+
+
+def true_words(
+    batch: Batch, groups: Mapping[str, Sequence[str]]
+) -> dict[str, Float[Tensor, "B N _"]]:
+    """Logits that leave no doubt: the word of every patch, or none where it is not known."""
+    logits = {}
+    for group, names in groups.items():
+        truth = batch.patch_words[group]
+        chosen = torch.where(truth < 0, len(names), truth)
+        logits[group] = CERTAIN * F.one_hot(chosen, len(names) + 1).float()
+    return logits
 
 
 def answer_turns(
