@@ -177,7 +177,17 @@ def tiny_cpu() -> TrainConfig:
         steps=330,
         learning_rate=5e-4,
     )
-    stages = distill, match, reconstruct, *_spoken_stages()
+    words = replace(
+        distill,
+        name="words",
+        losses=LossWeights(words=1.0),
+        trained={"word_anchors": 1.0},
+        steps=1500,
+        num_frames=12,
+        learning_rate=1e-3,
+        given="encoder",
+    )
+    stages = distill, match, reconstruct, words, *_spoken_stages()
     return TrainConfig(name="tiny_cpu", stages=stages, ema=0.99)
 
 
@@ -189,9 +199,9 @@ def _spoken_stages() -> tuple[StageConfig, StageConfig]:
         trained={"patch_3d": 1.0, "word_anchors": 1.0, "language_model": 1.0},
         steps=1200,
         num_frames=12,
-        learning_rate=5e-4,
+        learning_rate=1e-3,
         lora=LoraConfig(),
-        turns=TurnMix(qa=12, situated_qa=4, vsi=1, referring=0, multi_referring=0, captions=1),
+        turns=TurnMix(qa=20, situated_qa=3, vsi=1, referring=0, multi_referring=0, captions=1),
         given="geometry",
         true_geometry=0.5,
     )
