@@ -63,6 +63,7 @@ def stages(steps: tuple[int, int], frames: int) -> tuple[StageConfig, StageConfi
         steps=steps[1],
         turns=TurnMix(qa=4, situated_qa=1, vsi=0, referring=2, multi_referring=0, captions=0),
         true_geometry=0.0,
+        true_words=0.0,
         **pace,
     )
     return first, second

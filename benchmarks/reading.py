@@ -22,7 +22,7 @@ from vidllm.models.outputs import FrameFeatures, SceneEncoding
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.recipes import tiny_cpu
 from vidllm.training.batch import Batch, Collator
-from vidllm.training.objective import CERTAIN, answer_turns, true_words
+from vidllm.training.objective import CERTAIN, answer_turns, certain_words
 from vidllm.training.validation import Scores, Validation, answer_scores
 
 VARIANTS = (("predicted", "predicted"), ("predicted", "true"), ("true", "true"), ("no", "true"))
@@ -65,7 +65,7 @@ def encode(
     """A scene whose patches have these words and places."""
     given = None
     if words != "predicted":
-        given = true_words(batch, model.config.word_anchors_config.groups)
+        given = certain_words(batch, model.config.word_anchors_config.groups)
     if words == "no":
         given = {name: none_of(logits) for name, logits in given.items()}
     return model.encode_scene(

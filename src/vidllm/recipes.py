@@ -204,6 +204,7 @@ def _spoken_stages() -> tuple[StageConfig, StageConfig]:
         turns=TurnMix(qa=20, situated_qa=3, vsi=1, referring=0, multi_referring=0, captions=1),
         given="geometry",
         true_geometry=0.5,
+        true_words=0.5,
     )
     boxes = replace(
         language,
@@ -254,6 +255,7 @@ def tiny_gpu() -> TrainConfig:
         lora=LoraConfig(),
         turns=TurnMix(qa=8, situated_qa=3, vsi=2, referring=3, multi_referring=1, captions=1),
         true_geometry=1.0,
+        true_words=0.5,
     )
     return TrainConfig(
         name="tiny_gpu",
@@ -362,6 +364,7 @@ def ablation(name: str) -> TrainConfig:
         turns=TurnMix(qa=6, situated_qa=2, vsi=0, referring=2, multi_referring=0, captions=0),
         given="none",
         true_geometry=0.0,
+        true_words=0.0,
     )
     return TrainConfig(
         name=f"ablation_{name}",

@@ -43,6 +43,7 @@ SPEAK = StageConfig(
     turns=TURNS,
     lora=LoraConfig(rank=2, alpha=4, dropout=0.2),
     true_geometry=0.5,
+    true_words=0.5,
 )
 JOINT = StageConfig(
     name="joint",

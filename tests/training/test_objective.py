@@ -62,11 +62,11 @@ def reached(module: Objective) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("true_geometry", [False, True])
+@pytest.mark.parametrize("truth", [False, True])
 @pytest.mark.parametrize("term", sorted(REACHED))
-def test_parts_that_a_term_alone_reaches(rooms, term, true_geometry):
+def test_parts_that_a_term_alone_reaches(rooms, term, truth):
     module = objective(LossWeights(**{term: 1.0}))
-    terms = module(make_batch(rooms), true_geometry=true_geometry)
+    terms = module(make_batch(rooms), true_geometry=truth, true_words=truth)
     assert terms["total"].item() == pytest.approx(terms[term].item())
     terms["total"].backward()
     assert reached(module) == REACHED[term]
@@ -92,7 +92,7 @@ def test_predicted_patches_are_in_the_true_room_frame(rooms):
     features = replace(module.model.encode_frames(batch.images), taps=[])  # as what is kept
     given = module(batch, Kept(features=features, patch_points=batch.patch_points))["grounding"]
     torch.testing.assert_close(given, plain, atol=1e-4, rtol=1e-4)
-    scene = module._run(batch, None, true_geometry=False).scene
+    scene = module._run(batch, None, true_geometry=False, true_words=False).scene
     geometry, rooms_from_world = scene.geometry, batch.room_from_world
     torch.testing.assert_close(geometry.room_from_world, rooms_from_world)
     centers = geometry.world_points[:, :, 7::14, 7::14].flatten(1, 3)
@@ -103,8 +103,10 @@ def test_predicted_patches_are_in_the_true_room_frame(rooms):
 def test_true_words_are_told_but_not_scored(rooms):
     """The language model hears what patches truly show; the anchors are judged by their guesses."""
     batch, module = make_batch(rooms), objective(LossWeights(language=1.0, words=1.0))
-    told = module._run(batch, None, true_geometry=True).scene.word_logits
-    guessed = module._run(batch, None, true_geometry=False).scene.word_logits
+    told, guessed = (
+        module._run(batch, None, true_geometry=True, true_words=true).scene.word_logits
+        for true in (True, False)
+    )
     for group, words in WORDS.items():
         truth = batch.patch_words[group]
         known = truth >= 0
@@ -112,7 +114,7 @@ def test_true_words_are_told_but_not_scored(rooms):
         assert torch.equal(told[group].argmax(-1)[known], truth[known])
         assert (told[group].argmax(-1)[~known] == len(words)).all()
         assert not torch.equal(guessed[group].argmax(-1)[known], truth[known])
-    losses = [module(batch, true_geometry=true)["words"].item() for true in (True, False)]
+    losses = [module(batch, true_words=true)["words"].item() for true in (True, False)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert losses[0] > 0.1
 

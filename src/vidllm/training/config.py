@@ -97,8 +97,9 @@ class StageConfig:
     variants: int = 1
     """Differently augmented versions of every scene that are kept."""
     true_geometry: float = 0.0
-    """Share of the scenes whose patches are placed by the true geometry, not the predicted, and
-    named by true words, where the model has word anchors."""
+    """Share of the scenes whose patches are placed by the true geometry, not the predicted."""
+    true_words: float = 0.0
+    """Share of the scenes whose patches are named by true words, not those of the word anchors."""
     augmentation: Augmentation | None = field(default_factory=Augmentation)
     """None for evenly spread frames as they are."""
 

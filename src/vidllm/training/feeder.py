@@ -31,6 +31,8 @@ class Portion:
     """The same for batches that show the same frames of the same scenes."""
     true_geometry: bool
     """Whether the patches are placed by the true geometry."""
+    true_words: bool
+    """Whether they are named by true words."""
 
     def pin_memory(self) -> "Portion":
         """See `Batch.pin_memory`."""
@@ -119,6 +121,7 @@ class Feeder(Dataset[Portion | VidLLMError]):
             batch=self.collator(samples, rng),
             key=f"{epoch}-{place}",
             true_geometry=bool(rng.random() < self.stage.true_geometry),
+            true_words=bool(rng.random() < self.stage.true_words),
         )
 
     def _epoch(self) -> list[list[int]]:

@@ -87,17 +87,23 @@ class Objective(nn.Module):
             self.projection = TeacherProjection(width, *(teacher.width for teacher in teachers))
 
     def forward(
-        self, batch: Batch, kept: Kept | None = None, *, true_geometry: bool = False
+        self,
+        batch: Batch,
+        kept: Kept | None = None,
+        *,
+        true_geometry: bool = False,
+        true_words: bool = False,
     ) -> Terms:
         """Terms of one batch, and ``total``.
 
         Args:
             batch: On the model's device.
             kept: Instead of computing it from the images.
-            true_geometry: Place and name the patches as the truth, not the model, does.
+            true_geometry: Place the patches where they are, not where the model thinks.
+            true_words: Name them as they are, not as the word anchors think.
         """
         weights = self.stage.losses
-        output = self._run(batch, kept, true_geometry=true_geometry)
+        output = self._run(batch, kept, true_geometry=true_geometry, true_words=true_words)
         terms: Terms = {}
         if weights.distillation:
             terms |= self._distillation(batch, output)
@@ -150,7 +156,9 @@ class Objective(nn.Module):
             scores |= box_scores(output.grounding, targets)
         return scores
 
-    def _run(self, batch: Batch, kept: Kept | None, *, true_geometry: bool) -> VidLLMOutput:
+    def _run(
+        self, batch: Batch, kept: Kept | None, *, true_geometry: bool, true_words: bool
+    ) -> VidLLMOutput:
         weights = self.stage.losses
         reconstructs = bool(weights.reconstruction or weights.metric_depth)
         speaks = bool(weights.language or weights.grounding)
@@ -158,8 +166,8 @@ class Objective(nn.Module):
         points, words = None if kept is None else kept.patch_points, None
         if speaks and true_geometry:
             points = batch.patch_points
-            if self.model.config.word_anchors is not None:
-                words = true_words(batch, self.model.config.word_anchors_config.groups)
+        if speaks and true_words and self.model.config.word_anchors is not None:
+            words = certain_words(batch, self.model.config.word_anchors_config.groups)
         scene = self.model.encode_scene(
             images,
             patch_points=points,
@@ -251,10 +259,10 @@ class Objective(nn.Module):
         return terms
 
 
-def true_words(
+def certain_words(
     batch: Batch, groups: Mapping[str, Sequence[str]]
 ) -> dict[str, Float[Tensor, "B N _"]]:
-    """Logits that leave no doubt: the word of every patch, or none where it is not known."""
+    """Logits of the true words: of every patch its own, or none where it is not known."""
     logits = {}
     for group, names in groups.items():
         truth = batch.patch_words[group]

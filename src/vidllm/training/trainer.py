@@ -317,7 +317,8 @@ class _Loop:
         dtype = self.trainer.dtype
         torch.manual_seed(1_000_003 * (self.index + 1) + portion.number)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            return self.objective(batch, kept, true_geometry=portion.true_geometry)
+            truth = {"true_geometry": portion.true_geometry, "true_words": portion.true_words}
+            return self.objective(batch, kept, **truth)
 
     def _validate(self, step: int) -> dict[str, float]:
         """Scores after that step, where they are due; all processes take part."""

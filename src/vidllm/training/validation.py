@@ -56,7 +56,7 @@ class Validation:
         short_side: int,
         scenes: int,
     ) -> None:
-        stage = replace(stage, scenes=1, augmentation=None, given="none", true_geometry=0.0)
+        stage = replace(stage, scenes=1, augmentation=None, given="none")
         collator = Collator(collator.processor, QUESTIONS, collator.words)
         self._scenes = scenes
         self._feeders: dict[str, Feeder] = {}
