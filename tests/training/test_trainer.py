@@ -18,6 +18,7 @@ from small_training import (
     train,
 )
 
+from vidllm.training import objective
 from vidllm.training.checkpoint import load_shards
 from vidllm.training.tracking import plot_losses, read_log
 from vidllm.training.trainer import RunSettings, Trainer
@@ -156,6 +157,21 @@ def test_numbers_that_are_none_end_the_run_and_its_processes(rooms, tmp_path):
     assert multiprocessing.active_children() == []
     assert not (tmp_path / "checkpoints").exists()
     assert read_log(tmp_path) == []
+
+
+@pytest.mark.parametrize(("share", "steps"), [(0.0, 0), (1.0, 3)])
+def test_share_of_the_scenes_that_are_named_by_true_words(
+    rooms, tmp_path, monkeypatch, share, steps
+):
+    named, original = [], objective.certain_words
+
+    def spy(batch, groups):
+        named.append(batch.scene_ids)
+        return original(batch, groups)
+
+    monkeypatch.setattr(objective, "certain_words", spy)
+    train(recipe(replace(SPEAK, steps=3, true_words=share)), rooms, tmp_path)
+    assert len(named) == steps
 
 
 def test_scenes_that_cannot_be_placed_are_named(rooms, tmp_path):
