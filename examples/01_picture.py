@@ -7,6 +7,7 @@ Without arguments: the example clip, into docs/demo.png.
 
 import sys
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -77,19 +78,20 @@ def main() -> None:
     near, far = np.quantile(r.depth, [0.02, 0.98])
     side = 2 * height + GAP
     width = COLUMNS * (TILE + GAP) + side + GAP
-    picture = Image.new("RGB", (width, side + 2 * GAP + 76), "white")
+    state = pipeline.trained or "adapter and heads not trained: shows the form of the output only"
+    lines = [
+        f"frames and depth, {near:.1f} m (dark) to {far:.1f} m; model {pipeline.name}",
+        *wrap(state, width // 9),
+        f"Q: {QUESTION}   A: {' '.join(answer.text.split())[:110]}",
+        f"find {REFERENCE!r}: {len(boxes)} boxes (green); cameras red",
+    ]
+    picture = Image.new("RGB", (width, side + 2 * GAP + 22 * len(lines) + 10), "white")
     for column, index in enumerate(chosen):
         for row, pixels in enumerate((r.images[index], color_depth(r.depth[index], near, far))):
             tile = Image.fromarray(pixels).resize((TILE, height), Image.Resampling.BICUBIC)
             picture.paste(tile, (GAP + column * (TILE + GAP), GAP + row * (height + GAP)))
     picture.paste(plan(r, boxes, side), (width - side - GAP, GAP))
     draw = ImageDraw.Draw(picture)
-    state = pipeline.trained or "adapter and heads not trained: shows the form of the output only"
-    lines = [
-        f"frames and depth, {near:.1f} m (dark) to {far:.1f} m; model {pipeline.name}, {state}",
-        f"Q: {QUESTION}   A: {' '.join(answer.text.split())[:110]}",
-        f"find {REFERENCE!r}: {len(boxes)} boxes (green); cameras red",
-    ]
     for row, line in enumerate(lines):
         draw.text((GAP, side + 2 * GAP + 22 * row), line, fill="black", font=font(16))
     target.parent.mkdir(parents=True, exist_ok=True)
