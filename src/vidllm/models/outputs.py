@@ -57,7 +57,7 @@ class SceneEncoding:
     geometry_tokens: Float[Tensor, "B S P C"]
     semantic_tokens: Float[Tensor, "B S P C"]
     word_logits: dict[str, Float[Tensor, "B N _"]]
-    """Of the word anchors, by group; empty without them."""
+    """Of the word anchors, by group, or what was given in their stead; empty without either."""
     descriptors: Float[Tensor, "B S P D"] | None = None
     """Of the patch matcher; None without one."""
     patches: Float[Tensor, "B N C"] | None = None
@@ -65,8 +65,9 @@ class SceneEncoding:
     patch_points: Float[Tensor, "B N 3"] | None = None
     """Their centres in the room frame."""
     visual_tokens: list[Float[Tensor, "_ D"]] | None = None
-    """Per scene: bridge tokens, then pooled 3D patches, in the language model's space. This and the
-    patches are None where the encoding is not for the language side."""
+    """Per scene, in the language model's space: bridge tokens, pooled 3D patches and, with word
+    anchors, objects behind their words. This and the patches are None where the encoding is not for
+    the language side."""
 
 
 @dataclass

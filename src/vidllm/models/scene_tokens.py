@@ -1,16 +1,14 @@
 """What the language model is shown of a scene: pooled 3D patches and, where the model has word
 anchors, objects written in words. Shape legend: see ``vidllm.types``; M objects."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidllm.models.patch_3d import Patch3D
-from vidllm.models.word_anchors import NONE, WordAnchors
-
-Embed = Callable[[Int[Tensor, "*L"]], Float[Tensor, "*L D"]]
+from vidllm.models.word_anchors import NONE, Embed, WordAnchors
 
 
 def pooled_tokens(
@@ -39,14 +37,15 @@ def anchored_tokens(
         word_logits: What the anchors think of the patches.
         embed: The language model's embeddings of token ids.
     """
-    objects = anchors.objects(word_logits, patch_3d.clamp(points))
-    rest = objects.of_patch == NONE
+    points = patch_3d.clamp(points)
+    objects = anchors.objects(word_logits, points)
+    rest, count = objects.of_patch == NONE, len(objects.words)
     tokens = []
     if bool(rest.any()):
         tokens.append(pooled_tokens(patch_3d, patches[rest], points[rest]))
-    if len(objects.words):
+    if count:
         of_patch = objects.of_patch[~rest]
-        own = _object_tokens(patch_3d, patches[~rest], points[~rest], of_patch)
+        own = _object_tokens(patch_3d, patches[~rest], points[~rest].float(), of_patch, count)
         tokens.append(anchors.write(objects, own, embed))
     return torch.cat(tokens)
 
@@ -56,9 +55,9 @@ def _object_tokens(
     patches: Float[Tensor, "N C"],
     points: Float[Tensor, "N 3"],
     of_patch: Int[Tensor, "N"],
+    count: int,
 ) -> Float[Tensor, "M D"]:
     """Mean of an object's 3D patches, with its extents embedded as those of a box are."""
-    points, count = patch_3d.clamp(points).float(), int(of_patch.max()) + 1
     numbers = torch.bincount(of_patch, minlength=count)[:, None]
     sums = patches.new_zeros(count, patches.shape[-1], dtype=torch.float32)
     means = sums.index_add(0, of_patch, patches.float()) / numbers

@@ -23,6 +23,8 @@ from scipy.spatial import KDTree
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+Embed = Callable[[Int[Tensor, "*L"]], Float[Tensor, "*L D"]]
+"""A language model's embeddings of token ids."""
 ARTICLE = " a"
 NONE = -1
 """No token, no word, no object."""
@@ -144,10 +146,7 @@ class WordAnchors(nn.Module):
         return best.masked_fill(best == chances.shape[-1] - 1, NONE)
 
     def write(
-        self,
-        objects: Objects,
-        tokens: Float[Tensor, "M D"],
-        embed: Callable[[Int[Tensor, "*L"]], Float[Tensor, "*L D"]],
+        self, objects: Objects, tokens: Float[Tensor, "M D"], embed: Embed
     ) -> Float[Tensor, "L D"]:
         """Phrase after phrase, each followed by the object's own token.
 
