@@ -16,7 +16,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -110,16 +110,18 @@ def time_in_turns(
     return measured
 
 
-def usable_modes(device: torch.device) -> tuple[str, ...]:
-    """`MODES` without bfloat16 where products in it are slower than in float32: it is emulated."""
-    rates = [matmul_rate(device, dtype) for dtype in (torch.float32, torch.bfloat16)]
-    return MODES if rates[1] >= rates[0] else MODES[:1]
+def emulated_rate(device: torch.device) -> float | None:
+    """GFLOP/s of bfloat16 products where they are slower than those in float32: emulated."""
+    exact, half = (matmul_rate(device, dtype) for dtype in (torch.float32, torch.bfloat16))
+    return half if half < exact else None
 
 
-def measure_times(options: argparse.Namespace, device: torch.device) -> list[dict]:
+def measure_times(
+    options: argparse.Namespace, device: torch.device, modes: Sequence[str]
+) -> list[dict]:
     """One row for every precision and size."""
     rows, exact, flops = [], {}, {}
-    for mode in usable_modes(device):
+    for mode in modes:
         dtype = torch.float32 if mode == "float32" else torch.bfloat16
         models = networks(mode, options, device)
         for size in ((56, 56), (56, 84)) if options.tiny else SIZES:
@@ -236,6 +238,8 @@ def main(arguments: list[str] | None = None) -> None:
         return
     from reconstruction_report import write
 
+    emulated = emulated_rate(device)
+    modes = MODES if emulated is None else MODES[:1]
     given = [f"--device {options.device}", f"--repeats {options.repeats}"]
     given += ["--compile"] * options.compile + ["--tiny"] * options.tiny
     record = {
@@ -245,7 +249,8 @@ def main(arguments: list[str] | None = None) -> None:
         "device": device.type,
         "network": "tiny" if options.tiny else "ViT-S 24 + 24",
         "compiled": options.compile,
-        "times": measure_times(options, device),
+        "times": measure_times(options, device, modes),
+        "emulated_bfloat16": emulated,
         "memory": measure_memory(options, device),
     }
     record["growth"] = {name: slope(grown) for name, grown in record["memory"].items()}

@@ -75,10 +75,21 @@ def times_table(record: dict) -> str:
     note = (
         "*Official code (scaled)*: the time of VGGT's own code on a CPU, measured apart, times the "
         "ratio of the `torch.mm` rates; *floor*: the same if all our operations ran at the rate of "
-        "`torch.mm`. Precisions that the processor emulates are left out. On a GPU, float32 "
-        "convolutions use TF32 as PyTorch's default has it."
+        "`torch.mm`. On a GPU, float32 convolutions use TF32 as PyTorch's default has it."
     )
-    return f"## Time\n\n{table(header, rows)}\n\n{note}"
+    return f"## Time\n\n{table(header, rows)}\n\n{note}{emulation_note(record)}"
+
+
+def emulation_note(record: dict) -> str:
+    """Why bfloat16 is left out, where it is: the least time that a scene could take."""
+    rate = record["emulated_bfloat16"]
+    if rate is None:
+        return ""
+    least = [f"{row['flops'] / 1e9 / rate:,.0f} s" for row in record["times"]]
+    return (
+        f"\n\nThis processor emulates bfloat16: `torch.mm` does {rate:.1f} GFLOP/s in it, at which "
+        f"a scene takes at least {' and '.join(least)}. So only float32 was timed."
+    )
 
 
 def errors_table(record: dict) -> str:

@@ -195,16 +195,17 @@ def _spoken_stages() -> tuple[StageConfig, StageConfig]:
     """Answers, then boxes too, on geometry that is computed once."""
     language = StageConfig(
         name="language",
-        losses=LossWeights(language=1.0, words=0.5),
-        trained={"patch_3d": 1.0, "word_anchors": 1.0, "language_model": 1.0},
+        losses=LossWeights(language=1.0),
+        trained={"patch_3d": 1.0, "language_model": 1.0},
         steps=1200,
         num_frames=12,
-        learning_rate=1e-3,
+        learning_rate=4e-4,
         lora=LoraConfig(),
-        turns=TurnMix(qa=20, situated_qa=3, vsi=1, referring=0, multi_referring=0, captions=1),
+        turns=TurnMix(qa=18, situated_qa=4, vsi=2, referring=0, multi_referring=0, captions=1),
         given="geometry",
         true_geometry=0.5,
-        true_words=0.5,
+        true_words=0.7,
+        exchanged_colors=0.5,
     )
     boxes = replace(
         language,
@@ -214,6 +215,7 @@ def _spoken_stages() -> tuple[StageConfig, StageConfig]:
         steps=300,
         learning_rate=5e-4,
         turns=TurnMix(),
+        exchanged_colors=0.0,
     )
     return language, boxes
 
@@ -283,6 +285,7 @@ def blind(recipe: str, stage: str) -> TrainConfig:
         trained={"language_model": 1.0},
         given="none",
         true_geometry=1.0,
+        exchanged_colors=0.0,
     )
     return replace(seeing, name=f"{recipe}_blind", stages=(language,), blind=True, short_side=56)
 

@@ -33,7 +33,7 @@ def test_a_tiny_run_is_measured_and_reported(tmp_path, monkeypatch):
     options = argparse.Namespace(tiny=True, repeats=2, compile=False)
     monkeypatch.setattr(reconstruction, "matmul_rate", lambda device, dtype: 100.0)
     device = torch.device("cpu")
-    times = reconstruction.measure_times(options, device)
+    times = reconstruction.measure_times(options, device, reconstruction.MODES)
     assert [row["mode"] for row in times[::2]] == list(reconstruction.MODES)
     assert all(len(row["ours"]) == 2 and len(row["matmul"]) == 5 for row in times)
     assert max(times[0]["errors"].values()) < 1e-5
@@ -42,6 +42,7 @@ def test_a_tiny_run_is_measured_and_reported(tmp_path, monkeypatch):
     assert reconstruction.slope(memory["ours"]) == pytest.approx(5e5)
     record = {"date": "2000-01-01", "command": "c", "hardware": "h", "device": "cuda"}
     record |= {"network": "tiny", "compiled": False, "times": times, "memory": memory}
+    record["emulated_bfloat16"] = None
     record |= {"growth": {name: reconstruction.slope(grown) for name, grown in memory.items()}}
     record |= full_size.measure_full_size(device, tiny=True)
     paths = reconstruction_report.write(record, tmp_path)
@@ -56,13 +57,20 @@ def test_a_tiny_run_is_measured_and_reported(tmp_path, monkeypatch):
 def test_official_figures_are_scaled_by_the_matrix_product():
     row = {"size": (224, 224), "mode": "float32", "ours": [4.95], "definition": [5.0]}
     row |= {"matmul": [72.0], "flops": 7e11, "definition_flops": 7.2e11}
-    table = reconstruction_report.times_table({"times": [row], "device": "cpu"})
+    record = {"times": [row], "device": "cpu", "emulated_bfloat16": None}
+    table = reconstruction_report.times_table(record)
     assert "| 0.50 |" in table  # as fast on a machine of half the rate
     assert table.splitlines()[4].endswith("| 0.98 |")  # 700 GFLOP at 144 a second take 4.86 s
 
 
-@pytest.mark.parametrize(("rates", "modes"), [((50.0, 90.0), 3), ((50.0, 1.0), 1)])
-def test_precisions_that_the_processor_emulates_are_left_out(rates, modes, monkeypatch):
-    found = iter(rates)
-    monkeypatch.setattr(reconstruction, "matmul_rate", lambda device, dtype: next(found))
-    assert len(reconstruction.usable_modes(torch.device("cpu"))) == modes
+@pytest.mark.parametrize(("half", "emulated"), [(90.0, None), (2.0, 2.0)])
+def test_bfloat16_that_the_processor_emulates_is_told_by_its_least_time(
+    half, emulated, monkeypatch
+):
+    rates = {torch.float32: 50.0, torch.bfloat16: half}
+    monkeypatch.setattr(reconstruction, "matmul_rate", lambda device, dtype: rates[dtype])
+    rate = reconstruction.emulated_rate(torch.device("cpu"))
+    assert rate == emulated
+    record = {"times": [{"flops": 7e11}], "emulated_bfloat16": rate}
+    note = reconstruction_report.emulation_note(record)
+    assert ("at least 350 s" in note) == (emulated is not None)

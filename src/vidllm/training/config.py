@@ -100,6 +100,9 @@ class StageConfig:
     """Share of the scenes whose patches are placed by the true geometry, not the predicted."""
     true_words: float = 0.0
     """Share of the scenes whose patches are named by true words, not those of the word anchors."""
+    exchanged_colors: float = 0.0
+    """Share of these whose colours have exchanged their names (`counterfactual`), which suits no
+    loss on words."""
     augmentation: Augmentation | None = field(default_factory=Augmentation)
     """None for evenly spread frames as they are."""
 

@@ -18,7 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
 from vidllm.training.batch import Batch, Collator
 from vidllm.training.config import StageConfig
+from vidllm.training.counterfactual import exchange_colors
 from vidllm.types import UsageError, VidLLMError
+
+COLOR = "color"
+"""The group of words that are colours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +120,17 @@ class Feeder(Dataset[Portion | VidLLMError]):
         indices = self._epoch()[place]
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, 1, number])))
         samples = [self.dataset[index] for index in indices]
+        stage, draws = self.stage, rng.random(3)
+        true_words = bool(draws[1] < stage.true_words)
+        colors = self.collator.words.get(COLOR)
+        if colors and true_words and draws[2] < stage.exchanged_colors:
+            samples = [exchange_colors(sample, colors, rng) for sample in samples]
         return Portion(
             number=number,
             batch=self.collator(samples, rng),
             key=f"{epoch}-{place}",
-            true_geometry=bool(rng.random() < self.stage.true_geometry),
-            true_words=bool(rng.random() < self.stage.true_words),
+            true_geometry=bool(draws[0] < stage.true_geometry),
+            true_words=true_words,
         )
 
     def _epoch(self) -> list[list[int]]:

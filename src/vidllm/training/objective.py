@@ -76,6 +76,8 @@ class Objective(nn.Module):
             raise UsageError(f"stage {stage.name} has no loss: give one a weight")
         if stage.losses.words and model.config.word_anchors is None:
             raise UsageError(f"stage {stage.name} has a loss on words, which the model has not")
+        if stage.losses.words and stage.exchanged_colors:
+            raise UsageError(f"stage {stage.name} has a loss on words, but exchanges some of them")
         if stage.losses.matching and model.config.patch_matcher is None:
             raise UsageError(
                 f"stage {stage.name} has a loss on matches, which the model makes none of"
