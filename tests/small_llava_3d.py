@@ -3,7 +3,10 @@
 import torch
 from small_model import make_tokenizer
 
+from vidllm.inference.concatenated import ConcatenatedPipeline
+from vidllm.inference.metric_scale import MetricScale
 from vidllm.models.llava_3d import LLaVA3D, LLaVA3DConfig
+from vidllm.models.llava_3d_processor import LLaVA3DProcessor
 from vidllm.models.vggt import VGGT, VGGTConfig
 
 VISION = {
@@ -49,3 +52,18 @@ def make_vggt(seed: int = 0, **changes) -> VGGT:
         **{"num_register_tokens": 2, "enable_point": False},
     }
     return VGGT(VGGTConfig(**(fields | changes))).eval().requires_grad_(False)
+
+
+def make_concatenated(**scale) -> ConcatenatedPipeline:
+    """Both as one; metres by a scale of 1 unless told otherwise."""
+    vggt = make_vggt()
+    bias = vggt.camera_head.pose_branch.fc2.bias
+    bias[6] += 1.0  # upright cameras
+    bias[7:] += 0.3  # with a field of view
+    processor = LLaVA3DProcessor(make_tokenizer(), num_frames=3, image_size=28)
+    return ConcatenatedPipeline(
+        *(vggt, make_llava_3d(), processor),
+        metric_scale=MetricScale(**(scale or {"scale": 1.0})),
+        device="cpu",
+        dtype="float32",
+    )

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from posed_frames import write_seven_scenes
 from safetensors.torch import save_file
-from small_llava_3d import make_llava_3d, make_vggt
+from small_llava_3d import make_concatenated
 from small_model import make_tokenizer
 
 from vidllm.evaluation.posed_run import PosedSettings, run_posed
@@ -25,7 +25,7 @@ from vidllm.inference.concatenated import (
 from vidllm.inference.generation import GenerationConfig
 from vidllm.inference.metric_scale import MetricScale
 from vidllm.models.convert import convert
-from vidllm.models.llava_3d_processor import DESCRIBE_PLACE, DESCRIBE_SCENE, LLaVA3DProcessor
+from vidllm.models.llava_3d_processor import DESCRIBE_PLACE, DESCRIBE_SCENE
 from vidllm.models.llava_3d_weights import llava_3d_config_to_official, llava_3d_to_official
 from vidllm.types import Box3D, Frames, UsageError
 from vidllm.video import vggt_preprocess
@@ -34,23 +34,9 @@ QUESTIONS = ["What is here?", "How many chairs are there in the whole room?"]
 SHORT = GenerationConfig(max_new_tokens=8)
 
 
-def make_pipeline(**scale) -> ConcatenatedPipeline:
-    vggt = make_vggt()
-    bias = vggt.camera_head.pose_branch.fc2.bias
-    bias[6] += 1.0  # upright cameras
-    bias[7:] += 0.3  # with a field of view
-    processor = LLaVA3DProcessor(make_tokenizer(), num_frames=3, image_size=28)
-    return ConcatenatedPipeline(
-        *(vggt, make_llava_3d(), processor),
-        metric_scale=MetricScale(**(scale or {"scale": 1.0})),
-        device="cpu",
-        dtype="float32",
-    )
-
-
 @pytest.fixture(scope="module")
 def pipeline() -> ConcatenatedPipeline:
-    return make_pipeline()
+    return make_concatenated()
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +141,7 @@ def test_points_belong_to_the_pixels_that_language_sees(pipeline, size):
 
 
 def test_scale_multiplies_the_geometry(pipeline, scene, frames):
-    doubled = make_pipeline(scale=2.0)(frames).reconstruction
+    doubled = make_concatenated(scale=2.0)(frames).reconstruction
     single = scene.reconstruction
     np.testing.assert_allclose(doubled.depth, 2 * single.depth, rtol=1e-6)
     np.testing.assert_allclose(doubled.world_points, 2 * single.world_points, rtol=1e-5, atol=1e-6)
@@ -181,7 +167,7 @@ def test_a_depth_network_sees_the_pictures_of_the_reconstruction(frames, scene):
         shown.append(images)
         return 2 * torch.from_numpy(scene.reconstruction.depth)
 
-    metric = make_pipeline(metric_depth=network)(frames).reconstruction
+    metric = make_concatenated(metric_depth=network)(frames).reconstruction
     pixels = (shown[0] * 255).round().byte().permute(0, 2, 3, 1).numpy()
     np.testing.assert_array_equal(pixels, metric.images)
     assert metric.scale == pytest.approx(2.0, rel=1e-5)

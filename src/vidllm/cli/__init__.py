@@ -19,6 +19,7 @@ from vidllm.cli.model import Doctor, Info
 from vidllm.cli.options import console_warnings
 from vidllm.cli.reconstruct import Reconstruct
 from vidllm.cli.rooms import Rooms
+from vidllm.cli.serve import Serve
 from vidllm.cli.train import Train
 from vidllm.types import VidLLMError
 
@@ -29,6 +30,7 @@ Verb = (
     | Annotated[Chat, tyro.conf.subcommand("chat")]
     | Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Serve, tyro.conf.subcommand("serve")]
     | Annotated[Rooms, tyro.conf.subcommand("rooms")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Train, tyro.conf.subcommand("train")]

