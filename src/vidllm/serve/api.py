@@ -6,6 +6,7 @@ Nothing but what a client sends is read: no path and no address of a request is 
 import json
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,8 +27,11 @@ from vidllm.serve.protocol import (
 )
 from vidllm.types import UsageError, VidLLMError
 
-MEDIA_TYPES = {"glb": "model/gltf-binary", "ply": "application/octet-stream"}
-MEDIA_TYPES |= {"npz": "application/octet-stream"}
+MEDIA_TYPES = {
+    "glb": "model/gltf-binary",
+    "ply": "application/octet-stream",
+    "npz": "application/octet-stream",
+}
 
 
 def create_app(engine: Engine, *, max_bytes: int = 512 * 2**20) -> FastAPI:
@@ -76,7 +80,7 @@ def add_model_routes(app: FastAPI, engine: Engine) -> None:
         if request.stream:
             events = stream(engine, scene_id, question, request, reply)
             first = next(events)  # what goes wrong at the start has a status of its own
-            return StreamingResponse(_chain(first, events), media_type="text/event-stream")
+            return StreamingResponse(chain([first], events), media_type="text/event-stream")
         with engine.using(scene_id) as scene:
             return reply.whole(scene.ask(question, config=request.generation))
 
@@ -163,11 +167,6 @@ def stream(
             yield event(reply.piece(text))
     yield event(reply.end())
     yield "data: [DONE]\n\n"
-
-
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
 
 
 def event(record: dict) -> str:
