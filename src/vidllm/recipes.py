@@ -191,8 +191,12 @@ def tiny_cpu() -> TrainConfig:
     return TrainConfig(name="tiny_cpu", stages=stages, ema=0.99)
 
 
-def _spoken_stages() -> tuple[StageConfig, StageConfig]:
-    """Answers, then boxes too, on geometry that is computed once."""
+LOOKED_UP = "color", "is_color", "existence", "count"
+"""Types of question whose answers stand in the words that the language model is shown."""
+
+
+def _spoken_stages() -> tuple[StageConfig, StageConfig, StageConfig]:
+    """Looking up, all answers, then boxes too, on geometry that is computed once."""
     language = StageConfig(
         name="language",
         losses=LossWeights(language=1.0),
@@ -206,7 +210,10 @@ def _spoken_stages() -> tuple[StageConfig, StageConfig]:
         true_geometry=0.5,
         true_words=0.7,
         exchanged_colors=0.5,
+        questions_per_type=4,
     )
+    turns = replace(language.turns, qa=24, types=LOOKED_UP)
+    lookup = replace(language, name="lookup", steps=800, turns=turns, questions_per_type=8)
     boxes = replace(
         language,
         name="boxes",
@@ -217,7 +224,7 @@ def _spoken_stages() -> tuple[StageConfig, StageConfig]:
         turns=TurnMix(),
         exchanged_colors=0.0,
     )
-    return language, boxes
+    return lookup, language, boxes
 
 
 def tiny_gpu() -> TrainConfig:
@@ -258,13 +265,10 @@ def tiny_gpu() -> TrainConfig:
         turns=TurnMix(qa=8, situated_qa=3, vsi=2, referring=3, multi_referring=1, captions=1),
         true_geometry=1.0,
         true_words=0.5,
+        questions_per_type=4,
     )
-    return TrainConfig(
-        name="tiny_gpu",
-        stages=(distill, replace(match, scenes=24), reconstruct, joint),
-        ema=0.998,
-        checkpoint_minutes=2.0,
-    )
+    stages = distill, replace(match, scenes=24), reconstruct, joint
+    return TrainConfig(name="tiny_gpu", stages=stages, ema=0.998, checkpoint_minutes=2.0)
 
 
 def blind(recipe: str, stage: str) -> TrainConfig:
@@ -368,6 +372,7 @@ def ablation(name: str) -> TrainConfig:
         given="none",
         true_geometry=0.0,
         true_words=0.0,
+        questions_per_type=None,
     )
     return TrainConfig(
         name=f"ablation_{name}",

@@ -14,6 +14,7 @@ from vidllm.rooms.archive import Archive
 from vidllm.rooms.augmentation import Augmentation, ColorChange, choose_frames, choose_window
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
 from vidllm.rooms.generate import generate
+from vidllm.rooms.language import LanguageSettings
 from vidllm.rooms.storage import Settings
 from vidllm.types import UsageError
 
@@ -243,6 +244,33 @@ def test_epochs_differ_and_repeat(directory):
     assert len({tuple(order) for order, _ in orders}) > 1
     assert len({value for _, value in orders}) == 3
     assert RoomsDataset(directory, PLAIN).order() == Archive(directory).scene_ids
+
+
+@pytest.mark.parametrize("mirror", [0.0, 1.0])
+def test_language_is_written_anew(directory, mirror):
+    """As often as asked for, about what is shown, and true where counting objects can tell."""
+    settings = replace(PLAIN, num_frames=6, augmentation=replace(STILL, mirror=mirror))
+    stored = RoomsDataset(directory, settings)[0]
+    amounts = LanguageSettings(questions_per_type=6)
+    dataset = RoomsDataset(directory, replace(settings, written_anew=amounts))
+    written = []
+    for writing in (0, 1, 0):
+        dataset.set_epoch(0, writing)
+        sample = dataset[0]
+        assert torch.equal(sample.images, stored.images)
+        shown = set(sample.box_ids.tolist())
+        assert all(set(turn.object_ids) <= shown for turn in sample.conversations)
+        written.append(sample.conversations)
+    assert written[0] == written[2] != written[1]
+    assert set(written[0]).isdisjoint(stored.conversations)
+    absent = [
+        turn
+        for turns in written
+        for turn in turns
+        if turn.question_type == "existence"
+        and not any(label in turn.question for label in stored.labels)
+    ]
+    assert {turn.answer for turn in absent} == {"no"}
 
 
 def first(batch):

@@ -1,5 +1,7 @@
 """Batches: packed questions are as if asked alone, words of patches are what a naive loop finds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -147,6 +149,8 @@ def test_turns_are_spread_over_question_types():
         assert len({turn.question for turn in chosen}) == 6
     assert counts == [[3, 2, 1]] * 5
     assert choose_turns(turns, TurnMix(qa=0), np.random.default_rng(0)) == []
+    rare = choose_turns(turns, replace(mix, types=("rare", "once")), np.random.default_rng(0))
+    assert sorted(turn.question_type for turn in rare) == ["once", "rare", "rare"]
 
 
 def test_prompts_of_references_and_captions():

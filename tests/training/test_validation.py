@@ -21,10 +21,11 @@ from vidllm.evaluation.depth import score_depth
 from vidllm.models.grounding_head import GroundingOutput
 from vidllm.models.language_model import IGNORE_INDEX
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
-from vidllm.training.batch import Collator
+from vidllm.training.batch import Batch, Collator
+from vidllm.training.config import LossWeights
 from vidllm.training.objective import Objective
 from vidllm.training.tracking import read_log
-from vidllm.training.validation import box_scores, depth_scores
+from vidllm.training.validation import Validation, box_scores, depth_scores
 from vidllm.types import UsageError
 
 
@@ -99,6 +100,22 @@ def test_scores_are_logged_and_change_no_update(rooms, others, tmp_path):
     depth = {"others/abs_rel"}
     language = {"others/answer_loss", "others/exact_match", "others/box_iou", "others/box_acc25"}
     assert scored == {(0, 1): depth, (0, 2): depth, (1, 1): depth | language}
+
+
+def test_what_is_scored_is_told_as_it_is(others):
+    """Whatever a stage changes about the scenes that it learns from."""
+    collator = Collator(make_student()[1], TURNS, WORDS)
+    told = replace(SPEAK, losses=LossWeights(language=1), true_words=1.0, exchanged_colors=1.0)
+    told = replace(told, questions_per_type=5, true_geometry=0.0)
+    batches = []
+    for stage in (told, replace(SPEAK, true_words=0.0)):
+        validation = Validation([others], stage, collator, short_side=56, scenes=2)
+        own: list[Batch] = []
+        validation.run(lambda batch, own=own: own.append(batch) or {})
+        batches.append(own)
+    for changed, plain in zip(*batches, strict=True):
+        assert torch.equal(changed.text.input_ids, plain.text.input_ids)
+        assert torch.equal(changed.patch_words["color"], plain.patch_words["color"])
 
 
 def test_two_data_sets_of_one_name_are_refused(rooms, others, tmp_path):

@@ -31,6 +31,7 @@ from vidllm.rooms.augmentation import (
     mirror_transforms,
 )
 from vidllm.rooms.conversations import KINDS, Kind, Turn, turns
+from vidllm.rooms.language import LanguageSettings, write_language
 from vidllm.rooms.observe import room_from_building, transform_box
 from vidllm.types import UsageError
 
@@ -50,6 +51,8 @@ class SampleSettings:
     """Of language."""
     augmentation: Augmentation | None = None
     """None: evenly spread frames in order of time, scenes in order of their names."""
+    written_anew: LanguageSettings | None = None
+    """Language is written for every sample, so much of it; None: read as it is stored."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -113,7 +116,7 @@ class RoomsDataset(Dataset[Sample]):
             directories = [directories]
         archives = [Archive(directory) for directory in directories]
         self.settings = settings
-        self.epoch = 0
+        self.epoch = self.writing = 0
         self._sizes: dict[str, tuple[int, int]] = {}
         self._drawn: tuple[int | None, list[int]] = None, []
         self._scenes = [(archive, name) for archive in archives for name in archive.scene_ids]
@@ -123,9 +126,16 @@ class RoomsDataset(Dataset[Sample]):
                 "run `vidllm rooms generate`"
             )
 
-    def set_epoch(self, epoch: int) -> None:
-        """Another epoch: another order and other draws, where there is augmentation."""
+    def set_epoch(self, epoch: int, writing: int | None = None) -> None:
+        """Another epoch: another order and other draws, where there is augmentation.
+
+        Args:
+            epoch: Its number.
+            writing: Another one writes other language, where it is written anew; the epoch's
+                number when left out.
+        """
         self.epoch = epoch
+        self.writing = epoch if writing is None else writing
 
     def __len__(self) -> int:
         return len(self._scenes)
@@ -141,7 +151,7 @@ class RoomsDataset(Dataset[Sample]):
         rng = None
         if self.settings.augmentation is not None:
             rng = self._generator(1, index)
-        return make_sample(archive.scene(scene_id), self.settings, rng)
+        return make_sample(archive.scene(scene_id), self.settings, rng, self.writing)
 
     def frame_size(self, index: int) -> tuple[int, int]:
         """Rows and columns of the stored frames of a sample of this epoch."""
@@ -166,20 +176,19 @@ class RoomsDataset(Dataset[Sample]):
 
 
 def make_sample(
-    scene: StoredScene, settings: SampleSettings, rng: np.random.Generator | None = None
+    scene: StoredScene,
+    settings: SampleSettings,
+    rng: np.random.Generator | None = None,
+    writing: int = 0,
 ) -> Sample:
-    """One scene as tensors; ``rng`` draws the augmentation."""
+    """One scene as tensors; ``rng`` draws the augmentation, ``writing`` what is written anew."""
     change = settings.augmentation if rng is not None else None
     order = change.draw_order(rng) if change else "time"
     mirrored = bool(change and rng.random() < change.mirror)
     zoom = rng.uniform(change.least_zoom, 1) if change else 1.0
-    frames = choose_frames(
-        scene.num_frames,
-        settings.num_frames,
-        rng if change else None,
-        order,
-        least_span=change.least_span if change else 1.0,
-    )
+    counts = scene.num_frames, settings.num_frames
+    span = change.least_span if change else 1.0
+    frames = choose_frames(*counts, rng if change else None, order, least_span=span)
     path = scene.path
     window = choose_window(
         (path.height, path.width),
@@ -210,7 +219,7 @@ def make_sample(
         box_ids=torch.tensor([record["id"] for record in objects], dtype=torch.int64),
         labels=tuple(record["category"] for record in objects),
         colors=tuple(next(iter(record["color_words"]), "") for record in objects),
-        conversations=_turns(scene, settings.kinds, shown, frames, mirrored),
+        conversations=_turns(_language(scene, settings, writing), shown, frames, mirrored),
         frame_indices=torch.from_numpy(frames.astype(np.int64)),
         timestamps=_tensor(path.timestamps[frames]),
         mirrored=mirrored,
@@ -252,14 +261,23 @@ def _shown(ids: Tensor, area_share: float) -> set[int]:
     return shown - {0}
 
 
+def _language(scene: StoredScene, settings: SampleSettings, writing: int) -> dict[Kind, list[dict]]:
+    """Records by kind, as stored or written anew."""
+    if settings.written_anew is None:
+        return {kind: scene.language(kind) for kind in settings.kinds}
+    (seed,) = np.random.SeedSequence([settings.seed, writing]).generate_state(1)
+    written = write_language(scene.observed, int(seed), settings.written_anew)
+    return {kind: getattr(written, kind) for kind in settings.kinds}
+
+
 def _turns(
-    scene: StoredScene, kinds: Sequence[Kind], shown: set[int], frames: np.ndarray, mirrored: bool
+    language: dict[Kind, list[dict]], shown: set[int], frames: np.ndarray, mirrored: bool
 ) -> tuple[Turn, ...]:
     in_order = bool(np.all(np.diff(frames) > 0))
     kept = [
         turn
-        for kind in kinds
-        for turn in turns(kind, scene.language(kind))
+        for kind, records in language.items()
+        for turn in turns(kind, records)
         if turn.answerable(shown, in_time_order=in_order)
     ]
     return tuple(turn.mirrored() if mirrored else turn for turn in kept)

@@ -7,8 +7,9 @@ A batch travels from process to process and to a GPU, so it holds what others fo
 in bytes, depth and cameras; what follows is computed where the batch is.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -26,7 +27,7 @@ from vidllm.models.processor import (
     LOC_TOKEN,
     VidLLMProcessor,
 )
-from vidllm.rooms.conversations import Turn
+from vidllm.rooms.conversations import KINDS, Turn
 from vidllm.rooms.dataset import Sample
 from vidllm.training.config import TurnMix
 
@@ -190,11 +191,11 @@ def prompt_of(turn: Turn) -> tuple[str, str]:
 def choose_turns(turns: Sequence[Turn], mix: TurnMix, rng: np.random.Generator) -> list[Turn]:
     """As many of each kind as asked for, or as there are; question types as evenly as possible."""
     chosen = []
-    for kind, count in asdict(mix).items():
-        by_type: dict[str, list[Turn]] = {}
+    for kind in KINDS:
+        count, by_type = getattr(mix, kind), defaultdict[str, list[Turn]](list)
         for turn in turns:
-            if turn.kind == kind:
-                by_type.setdefault(turn.question_type, []).append(turn)
+            if turn.kind == kind and (not mix.types or turn.question_type in mix.types):
+                by_type[turn.question_type].append(turn)
         pools = [[group[i] for i in rng.permutation(len(group))] for group in by_type.values()]
         pools = [pools[i] for i in rng.permutation(len(pools))]
         taken = [pool[turn] for turn in range(count) for pool in pools if turn < len(pool)]

@@ -55,6 +55,8 @@ class TurnMix:
     multi_referring: int = 1
     captions: int = 1
     descriptions: int = 0
+    types: tuple[str, ...] = ()
+    """Only of these types of question; of all where there are none here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,9 @@ class StageConfig:
     """Adapters on the language model; None trains it in full where ``trained`` names it."""
     turns: TurnMix = field(default_factory=TurnMix)
     """Questions behind a scene."""
+    questions_per_type: int | None = None
+    """Questions are written anew whenever a scene is shown, up to so many of each type, so that no
+    answer can be learned by heart; None takes those that the dataset holds."""
     given: Given = "none"
     """What a frozen part of the model says is computed once for every scene and kept on disk:
     nothing, the encoder's tokens, or these and where the patches are in the room."""

@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
+from vidllm.rooms.language import LanguageSettings
 from vidllm.training.batch import Batch, Collator
 from vidllm.training.config import StageConfig
 from vidllm.training.counterfactual import exchange_colors
@@ -77,6 +78,7 @@ class Feeder(Dataset[Portion | VidLLMError]):
             short_side=short_side,
             patch_size=collator.processor.patch_size,
             augmentation=stage.augmentation,
+            written_anew=_amounts(stage),
             seed=seed,
         )
         self.dataset = RoomsDataset(directories, settings)
@@ -113,10 +115,11 @@ class Feeder(Dataset[Portion | VidLLMError]):
 
     def portion(self, number: int) -> Portion:
         """The batch of that number."""
-        epoch, place = divmod(number, self.batches_per_epoch)
+        times, place = divmod(number, self.batches_per_epoch)
+        epoch = times
         if self.stage.given != "none":
             epoch %= self.stage.variants  # the same frames again, so that features can be kept
-        self.dataset.set_epoch(epoch)
+        self.dataset.set_epoch(epoch, writing=times)
         indices = self._epoch()[place]
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, 1, number])))
         samples = [self.dataset[index] for index in indices]
@@ -146,6 +149,13 @@ class Feeder(Dataset[Portion | VidLLMError]):
                 batches.append(group.copy())
                 group.clear()
         return batches
+
+
+def _amounts(stage: StageConfig) -> LanguageSettings | None:
+    """Of language that is written anew."""
+    if stage.questions_per_type is None:
+        return None
+    return LanguageSettings(questions_per_type=stage.questions_per_type)
 
 
 def _leave_signals_to_the_trainer(worker: int) -> None:

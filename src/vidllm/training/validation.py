@@ -56,7 +56,14 @@ class Validation:
         short_side: int,
         scenes: int,
     ) -> None:
-        stage = replace(stage, scenes=1, augmentation=None, given="none")
+        stage = replace(
+            stage,
+            scenes=1,
+            augmentation=None,
+            given="none",
+            true_words=0.0,  # nor exchanged colours, which only those are told
+            questions_per_type=None,
+        )
         collator = Collator(collator.processor, QUESTIONS, collator.words)
         self._scenes = scenes
         self._feeders: dict[str, Feeder] = {}

@@ -1,0 +1,48 @@
+"""What is shown again, and what is asked anew about it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from small_training import SPEAK, TURNS, WORDS, make_student
+
+from vidllm.training.batch import Collator
+from vidllm.training.config import TurnMix
+from vidllm.training.feeder import Feeder
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return make_student()[1]
+
+
+def questions(portion, processor) -> set[str]:
+    """Of a batch, as text."""
+    text = portion.batch.text
+    turns = text.turn_ids[0].unique().tolist()[1:]
+    ids = (text.input_ids[0][text.turn_ids[0] == turn] for turn in turns)
+    return {processor.tokenizer.decode(turn) for turn in ids}
+
+
+@pytest.mark.parametrize("per_type", [None, 6])
+def test_a_scene_that_is_kept_is_asked_anew(rooms, processor, per_type):
+    stage = replace(SPEAK, given="geometry", questions_per_type=per_type)
+    every = TurnMix(qa=99, situated_qa=0, vsi=0, referring=0, multi_referring=0, captions=0)
+    collator = Collator(processor, every, WORDS)
+    feeder = Feeder([rooms], stage, collator, short_side=56, seed=0)
+    first, again = (feeder.portion(number) for number in (1, 1 + feeder.batches_per_epoch))
+    assert first.key == again.key
+    assert torch.equal(first.batch.pixels, again.batch.pixels)
+    asked = [questions(portion, processor) for portion in (first, again)]
+    assert asked[0]
+    assert (asked[0] == asked[1]) == (per_type is None)
+
+
+def test_only_some_types_are_asked(rooms, processor):
+    stage = replace(SPEAK, questions_per_type=6)
+    counts = replace(TURNS, qa=9, vsi=0, referring=0, multi_referring=0, captions=0)
+    collator = Collator(processor, replace(counts, types=("count",)), WORDS)
+    portion = Feeder([rooms], stage, collator, short_side=56, seed=0).portion(0)
+    asked = questions(portion, processor)
+    assert asked
+    assert all("many" in text or "number" in text or "Count" in text for text in asked)
