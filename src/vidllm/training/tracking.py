@@ -1,6 +1,7 @@
 """What a run tells: a JSON line a step, TensorBoard where it is installed, loss curves as a PNG."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,8 @@ def read_log(out: Path) -> list[dict]:
 
 
 def plot_losses(out: Path) -> Path | None:
-    """``losses.png``: a panel a stage, a line a term, smoothed over a fiftieth of the steps; scores
-    of scenes that are not learned from are dashed.
+    """``losses.png``: a panel a stage, four in a row, and a line a term, smoothed over a fiftieth of
+    the steps; scores of scenes that are not learned from are dashed.
 
     None where nothing was logged or matplotlib is not installed.
     """
@@ -63,10 +64,13 @@ def plot_losses(out: Path) -> Path | None:
     stages = list(dict.fromkeys(row["stage_name"] for row in rows))
     if not stages:
         return None
-    figure = Figure(figsize=(5 * len(stages), 3.5), layout="constrained")
-    for axes, stage in zip(np.atleast_1d(figure.subplots(1, len(stages))), stages, strict=True):
+    columns, lines = min(len(stages), 4), math.ceil(len(stages) / 4)
+    figure = Figure(figsize=(5 * columns, 3.5 * lines), layout="constrained")
+    for place, stage in enumerate(stages, start=1):
+        axes = figure.add_subplot(lines, columns, place)
         own = [row for row in rows if row["stage_name"] == stage]
-        for name in sorted({name for row in own for name in row["losses"]} - NO_LOSS):
+        names = sorted({name for row in own for name in row["losses"]} - NO_LOSS)
+        for name in names:
             pairs = [(row["step"], row["losses"][name]) for row in own if name in row["losses"]]
             steps, values = (np.array(column) for column in zip(*pairs, strict=True))
             window = max(1, len(values) // 50)
@@ -75,7 +79,7 @@ def plot_losses(out: Path) -> Path | None:
         for name in sorted({name for row in own for name in row.get("scores", {})}):
             scored = [(row["step"], row["scores"][name]) for row in own if "scores" in row]
             axes.plot(*zip(*scored, strict=True), ".--", label=f"scored: {name}", linewidth=1)
-        axes.set(title=stage, xlabel="step", yscale="symlog")
+        axes.set(title=stage, xlabel="step", yscale="symlog" if len(names) > 2 else "linear")
         axes.legend(fontsize=6)
         axes.grid(alpha=0.3)
     file = out / "losses.png"
