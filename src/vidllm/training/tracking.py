@@ -50,7 +50,7 @@ def read_log(out: Path) -> list[dict]:
 
 
 def plot_losses(out: Path) -> Path | None:
-    """``losses.png``: a panel a stage, four in a row, and a line a term, smoothed over a fiftieth of
+    """``losses.png``: a panel a stage, four in a row; a line a term, smoothed over a fiftieth of
     the steps; scores of scenes that are not learned from are dashed.
 
     None where nothing was logged or matplotlib is not installed.
