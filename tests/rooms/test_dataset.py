@@ -248,14 +248,14 @@ def test_epochs_differ_and_repeat(directory):
 
 @pytest.mark.parametrize("mirror", [0.0, 1.0])
 def test_language_is_written_anew(directory, mirror):
-    """As often as asked for, about what is shown, and true where counting objects can tell."""
+    """The same from one seed, about what is shown; and what no object is called is not there."""
     settings = replace(PLAIN, num_frames=6, augmentation=replace(STILL, mirror=mirror))
     stored = RoomsDataset(directory, settings)[0]
     amounts = LanguageSettings(questions_per_type=6)
     dataset = RoomsDataset(directory, replace(settings, written_anew=amounts))
     written = []
-    for writing in (0, 1, 0):
-        dataset.set_epoch(0, writing)
+    for language_seed in (0, 1, 0):
+        dataset.set_epoch(0, language_seed)
         sample = dataset[0]
         assert torch.equal(sample.images, stored.images)
         shown = set(sample.box_ids.tolist())

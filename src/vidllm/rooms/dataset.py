@@ -116,7 +116,7 @@ class RoomsDataset(Dataset[Sample]):
             directories = [directories]
         archives = [Archive(directory) for directory in directories]
         self.settings = settings
-        self.epoch = self.writing = 0
+        self.epoch = self.language_seed = 0
         self._sizes: dict[str, tuple[int, int]] = {}
         self._drawn: tuple[int | None, list[int]] = None, []
         self._scenes = [(archive, name) for archive in archives for name in archive.scene_ids]
@@ -126,16 +126,15 @@ class RoomsDataset(Dataset[Sample]):
                 "run `vidllm rooms generate`"
             )
 
-    def set_epoch(self, epoch: int, writing: int | None = None) -> None:
+    def set_epoch(self, epoch: int, language_seed: int | None = None) -> None:
         """Another epoch: another order and other draws, where there is augmentation.
 
         Args:
             epoch: Its number.
-            writing: Another one writes other language, where it is written anew; the epoch's
-                number when left out.
+            language_seed: Of language that is written anew; the epoch's number when left out.
         """
         self.epoch = epoch
-        self.writing = epoch if writing is None else writing
+        self.language_seed = epoch if language_seed is None else language_seed
 
     def __len__(self) -> int:
         return len(self._scenes)
@@ -151,7 +150,7 @@ class RoomsDataset(Dataset[Sample]):
         rng = None
         if self.settings.augmentation is not None:
             rng = self._generator(1, index)
-        return make_sample(archive.scene(scene_id), self.settings, rng, self.writing)
+        return make_sample(archive.scene(scene_id), self.settings, rng, self.language_seed)
 
     def frame_size(self, index: int) -> tuple[int, int]:
         """Rows and columns of the stored frames of a sample of this epoch."""
@@ -179,9 +178,9 @@ def make_sample(
     scene: StoredScene,
     settings: SampleSettings,
     rng: np.random.Generator | None = None,
-    writing: int = 0,
+    language_seed: int = 0,
 ) -> Sample:
-    """One scene as tensors; ``rng`` draws the augmentation, ``writing`` what is written anew."""
+    """One scene as tensors; ``rng`` draws the augmentation, the seed what is written anew."""
     change = settings.augmentation if rng is not None else None
     order = change.draw_order(rng) if change else "time"
     mirrored = bool(change and rng.random() < change.mirror)
@@ -203,6 +202,7 @@ def make_sample(
         images = change_colors(images, change.color, rng)
     depth, ids = window.depth_and_ids(scene.depth(frames), scene.instance_ids(frames))
     geometry = _geometry(scene, frames, mirrored)
+    language = _language(scene, settings, language_seed)
     shown = _shown(ids, settings.seen_area_share)
     objects = [record for record in scene.record["objects"] if record["id"] in shown]
     intrinsics = window.intrinsics(path.intrinsics)
@@ -219,7 +219,7 @@ def make_sample(
         box_ids=torch.tensor([record["id"] for record in objects], dtype=torch.int64),
         labels=tuple(record["category"] for record in objects),
         colors=tuple(next(iter(record["color_words"]), "") for record in objects),
-        conversations=_turns(_language(scene, settings, writing), shown, frames, mirrored),
+        conversations=_turns(language, shown, frames, mirrored),
         frame_indices=torch.from_numpy(frames.astype(np.int64)),
         timestamps=_tensor(path.timestamps[frames]),
         mirrored=mirrored,
@@ -261,12 +261,12 @@ def _shown(ids: Tensor, area_share: float) -> set[int]:
     return shown - {0}
 
 
-def _language(scene: StoredScene, settings: SampleSettings, writing: int) -> dict[Kind, list[dict]]:
+def _language(scene: StoredScene, settings: SampleSettings, seed: int) -> dict[Kind, list[dict]]:
     """Records by kind, as stored or written anew."""
     if settings.written_anew is None:
         return {kind: scene.language(kind) for kind in settings.kinds}
-    (seed,) = np.random.SeedSequence([settings.seed, writing]).generate_state(1)
-    written = write_language(scene.observed, int(seed), settings.written_anew)
+    (mixed,) = np.random.SeedSequence([settings.seed, seed]).generate_state(1)
+    written = write_language(scene.observed, int(mixed), settings.written_anew)
     return {kind: getattr(written, kind) for kind in settings.kinds}
 
 

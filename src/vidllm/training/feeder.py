@@ -115,11 +115,11 @@ class Feeder(Dataset[Portion | VidLLMError]):
 
     def portion(self, number: int) -> Portion:
         """The batch of that number."""
-        times, place = divmod(number, self.batches_per_epoch)
-        epoch = times
+        epoch, place = divmod(number, self.batches_per_epoch)
+        language_seed = epoch
         if self.stage.given != "none":
             epoch %= self.stage.variants  # the same frames again, so that features can be kept
-        self.dataset.set_epoch(epoch, writing=times)
+        self.dataset.set_epoch(epoch, language_seed)
         indices = self._epoch()[place]
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, 1, number])))
         samples = [self.dataset[index] for index in indices]
