@@ -9,6 +9,7 @@ from raycaster import cast_room, make_intrinsics, walk
 
 from vidllm.geometry.camera import invert_extrinsics, rebase_extrinsics
 from vidllm.geometry.matched_cameras import MatchedCameras, cameras_from_matches, similarity
+from vidllm.geometry.patch_matches import LEAST_LIKENESS, match_patches
 
 PATCH, HEIGHT, WIDTH = 14, 168, 224
 LENS = make_intrinsics(HEIGHT, WIDTH)
@@ -58,6 +59,19 @@ def test_depth_of_each_frame_is_brought_to_one_scale():
     assert errors(found.extrinsics, truth)[0] < 3
 
 
+def test_the_lens_is_found_from_a_guess():
+    truth = walk(8)
+    descriptors, depth = see(truth)
+    for guess in (0.85, 1.15):
+        lens = torch.from_numpy(LENS).float().repeat(len(depth), 1, 1)
+        lens[:, [0, 1], [0, 1]] *= guess
+        found = cameras_from_matches(descriptors, depth, lens, patch_size=PATCH)
+        focal = found.intrinsics[:, [0, 1], [0, 1]] / LENS[0, 0]
+        torch.testing.assert_close(focal, torch.ones_like(focal), atol=0.05, rtol=0)
+        torch.testing.assert_close(found.intrinsics[:, :2, 2], lens[:, :2, 2])
+        assert errors(found.extrinsics, truth)[0] < 4
+
+
 def test_a_frame_that_shows_something_else_stays_where_the_one_before_it_is():
     truth = walk(6)
     descriptors, depth = see(truth)
@@ -69,6 +83,20 @@ def test_a_frame_that_shows_something_else_stays_where_the_one_before_it_is():
     assert found.depth_factor[3] == 1
     others = [0, 1, 2, 4, 5]
     assert errors(found.extrinsics[others], truth[others])[0] < 3
+
+
+def test_patches_that_look_too_little_alike_do_not_match():
+    descriptors, depth = see(walk(2))
+    known = torch.ones(depth.flatten(1).shape, dtype=torch.bool)
+    for likeness, matched in ((LEAST_LIKENESS + 0.05, True), (LEAST_LIKENESS - 0.05, False)):
+        strange = torch.full_like(descriptors[1, :, :1], (1 - likeness**2) ** 0.5)
+        changed = torch.stack(
+            [
+                torch.cat([descriptors[0], 0 * strange], dim=-1),
+                torch.cat([descriptors[0] * likeness, strange], dim=-1),
+            ]
+        )
+        assert bool(len(match_patches(changed, tuple(depth.shape[1:]), known).first)) is matched
 
 
 def test_one_frame_and_depth_that_is_not_known():

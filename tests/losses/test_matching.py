@@ -5,6 +5,7 @@ import torch
 from raycaster import cast_room, make_intrinsics, walk
 
 from vidllm.geometry.camera import unproject
+from vidllm.geometry.patch_matches import LEAST_LIKENESS
 from vidllm.losses.matching import TEMPERATURE, matching_loss, matching_patches
 from vidllm.losses.reconstruction import GeometryTarget
 
@@ -31,8 +32,10 @@ def make_target(extrinsics: np.ndarray) -> tuple[GeometryTarget, np.ndarray]:
 def test_answers_show_the_same_point():
     extrinsics = walk(4)
     target, points = make_target(extrinsics)
-    answer, seen = matching_patches(target, PATCH)
-    assert answer.shape == seen.shape == (1, 4, 4, points.shape[1])
+    answer, seen, hidden = matching_patches(target, PATCH)
+    assert answer.shape == seen.shape == hidden.shape == (1, 4, 4, points.shape[1])
+    apart = ~torch.eye(4, dtype=torch.bool)[None, :, :, None].expand_as(seen)
+    torch.testing.assert_close(seen ^ hidden, apart)  # the room has depth everywhere
     assert not seen[0, range(4), range(4)].any()
     assert 0.3 < seen[0, 0, 1].float().mean() < 1
     for s, t, p in seen[0].nonzero().tolist():
@@ -46,26 +49,34 @@ def test_answers_show_the_same_point():
 def test_nothing_matches_behind_a_wall_or_out_of_the_picture():
     extrinsics = walk(2)
     target, _ = make_target(extrinsics)
-    _, seen = matching_patches(target, PATCH)
+    _, seen, _ = matching_patches(target, PATCH)
     nearer = target.depth.clone()
     nearer[0, 1] *= 0.5  # something stands before the second camera
     blocked = GeometryTarget(**{**vars(target), "depth": nearer})
     assert seen[0, 0, 1].any()
-    assert not matching_patches(blocked, PATCH)[1][0, 0, 1].any()
+    _, seen, hidden = matching_patches(blocked, PATCH)
+    assert not seen[0, 0, 1].any()
+    assert hidden[0, 0, 1].all()
+    unknown = GeometryTarget(**{**vars(target), "valid": target.valid & False})
+    assert not any(mask.any() for mask in matching_patches(unknown, PATCH)[1:])
 
 
-def test_the_loss_is_cross_entropy_over_the_other_frame():
+def test_the_loss_is_cross_entropy_over_the_other_frame_and_nowhere():
     target, _ = make_target(walk(3))
-    answer, seen = matching_patches(target, PATCH)
+    answer, seen, hidden = matching_patches(target, PATCH)
     generator = torch.Generator().manual_seed(0)
     descriptors = torch.randn(1, 3, answer.shape[-1], 8, generator=generator)
     descriptors = torch.nn.functional.normalize(descriptors, dim=-1).requires_grad_()
-    losses = []
-    for s, t, p in seen[0].nonzero().tolist():
-        logits = descriptors[0, t] @ descriptors[0, s, p] / TEMPERATURE
-        losses.append(logits.logsumexp(0) - logits[answer[0, s, t, p]])
+    nowhere, means = torch.tensor([LEAST_LIKENESS]), []
+    for mask in (seen, hidden):
+        losses = []
+        for s, t, p in mask[0].nonzero().tolist():
+            logits = torch.cat([descriptors[0, t] @ descriptors[0, s, p], nowhere]) / TEMPERATURE
+            right = answer[0, s, t, p] if mask is seen else -1
+            losses.append(logits.logsumexp(0) - logits[right])
+        means.append(torch.stack(losses).mean())
     loss = matching_loss(descriptors, target, PATCH)
-    torch.testing.assert_close(loss, torch.stack(losses).mean())
+    torch.testing.assert_close(loss, torch.stack(means).mean())
     assert torch.autograd.grad(loss, descriptors)[0].abs().sum() > 0
     alone, _ = make_target(walk(1))
     assert matching_loss(descriptors[:, :1], alone, PATCH) == 0

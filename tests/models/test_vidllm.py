@@ -59,7 +59,8 @@ def test_cameras_follow_from_matches_where_the_model_has_a_patch_matcher():
         regressed = model.encode_scene(images, speak=False).geometry
     assert matched.connected.tolist() == [[True, False, False]]  # 24 patches, 8 of them inside
     torch.testing.assert_close(matched.extrinsics, torch.eye(3, 4).expand(1, 3, 3, 4))
-    torch.testing.assert_close(matched.depth, regressed.depth)
+    mean = (regressed.depth * regressed.metric_depth).sqrt()
+    torch.testing.assert_close(matched.depth, mean)
     assert regressed.connected is None
     assert not torch.equal(regressed.extrinsics[:, 1], regressed.extrinsics[:, 0])
 
@@ -75,18 +76,23 @@ def test_matches_place_a_camera_and_scale_its_depth(monkeypatch):
         moved[1, 0, 3] = 0.5
         factor = torch.tensor([1.0, 1.1, 0.9])
         connected = torch.ones(3, dtype=torch.bool)
-        return MatchedCameras(extrinsics=moved, depth_factor=factor, connected=connected)
+        given["lens"] = 1.2 * intrinsics
+        return MatchedCameras(
+            extrinsics=moved, intrinsics=1.2 * intrinsics, depth_factor=factor, connected=connected
+        )
 
     monkeypatch.setattr("vidllm.models.vidllm.cameras_from_matches", found)
     with torch.no_grad():
         scene = model.encode_scene(images)
-        unmatched = model.encode_scene(images, speak=False).geometry.depth
+        unmatched = model.encode_scene(images, speak=False).geometry
+    mean = (unmatched.depth * unmatched.metric_depth).sqrt()
     torch.testing.assert_close(given["descriptors"], scene.descriptors[0])
-    torch.testing.assert_close(given["depth"], unmatched[0, :, 7::14, 7::14])
+    torch.testing.assert_close(given["depth"], mean[0, :, 7::14, 7::14])
     geometry = scene.geometry
     factor = torch.tensor([1.0, 1.1, 0.9])[:, None, None]
-    torch.testing.assert_close(geometry.depth[0], unmatched[0] * factor)
+    torch.testing.assert_close(geometry.depth[0], mean[0] * factor)
     assert geometry.extrinsics[0, 1, 0, 3] == 0.5
+    torch.testing.assert_close(geometry.intrinsics[0], given["lens"])
     points = unproject(geometry.depth, geometry.extrinsics, geometry.intrinsics)
     torch.testing.assert_close(geometry.world_points, points)
 

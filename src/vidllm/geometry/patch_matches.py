@@ -8,6 +8,9 @@ from torch import Tensor
 
 LEAST_MATCHES = 18
 """Pairs of frames with fewer are left out."""
+LEAST_LIKENESS = 0.7
+"""A patch that looks less like all patches of another frame is not seen there; the loss of the
+matcher teaches descriptors that this is so."""
 _PAIRS_PER_FRAME = 8
 """Of many frames, only so many pairs a frame are looked at: those with the most matches."""
 PAIRS_PER_CHUNK = 64
@@ -24,7 +27,7 @@ class Matches:
     target: Float[Tensor, "N P 2"]
     """Its column and row, between patches."""
     valid: Bool[Tensor, "N P"]
-    """Whether the patch there has its nearest here, or next to here."""
+    """Whether the two look alike and the patch there has its nearest here, or next to here."""
 
     def __getitem__(self, pairs: Tensor) -> "Matches":
         return Matches(**{name: value[pairs] for name, value in vars(self).items()})
@@ -41,11 +44,11 @@ def match_patches(
     parts = []
     for one, other in zip(first.split(PAIRS_PER_CHUNK), second.split(PAIRS_PER_CHUNK), strict=True):
         likeness = descriptors[one] @ descriptors[other].mT  # [n, P, P]
-        index = likeness.argmax(dim=-1)
+        most, index = likeness.max(dim=-1)
         back = likeness.argmax(dim=-2).gather(-1, index)
         apart = ((back % width - here % width).abs(), (back // width - here // width).abs())
         valid = (torch.maximum(*apart) <= 1) & known[one] & known[other].gather(-1, index)
-        valid &= inner & inner[index]
+        valid &= inner & inner[index] & (most > LEAST_LIKENESS)
         target = _between_patches(likeness, index, grid)
         parts.append(Matches(first=one, second=other, index=index, target=target, valid=valid))
     joined = Matches(**{name: torch.cat([vars(p)[name] for p in parts]) for name in vars(parts[0])})

@@ -8,7 +8,7 @@ What is unusual:
   weighted least squares against a metric depth head, median over frames.
 - 3D patches live in the *room frame*, which is estimated from the reconstruction itself.
 - A small model may have a patch matcher (not the paper's): cameras then follow from matching
-  patches and depth, as its camera head saw too little to regress them.
+  patches and depth, which is the geometric mean of both kinds, as they err apart.
 - Gradients run one way: geometry is detached before it places the patches, so a language loss never
   reaches the camera, dense or metric heads.
 
@@ -293,9 +293,9 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             depth = relative * scale.scale[:, None, None, None]
             connected = None
             if descriptors is not None:
-                extrinsics, depth, connected = self._match_cameras(
-                    descriptors, depth, intrinsics, seed
-                )
+                mean = (depth * metric).sqrt()
+                matched = self._match_cameras(descriptors, mean, intrinsics, seed)
+                extrinsics, intrinsics, depth, connected = matched
             world_points = unproject(depth, extrinsics, intrinsics)
             if room_from_world is None:
                 scenes = zip(world_points, extrinsics, depth_conf.detach(), strict=True)
@@ -316,18 +316,17 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
 
     def _match_cameras(
         self, descriptors: Tensor, depth: Tensor, intrinsics: Tensor, seed: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Cameras and depth on which matching patches agree, and which frames match."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Cameras, lens and depth on which matching patches agree, and which frames match."""
         patch = self.config.vision_config.patch_size
         centers = depth[:, :, patch // 2 :: patch, patch // 2 :: patch]
-        found = [
-            cameras_from_matches(*scene, patch_size=patch, seed=seed)
-            for scene in zip(descriptors, centers, intrinsics, strict=True)
-        ]
-        extrinsics = torch.stack([cameras.extrinsics for cameras in found]).to(depth)
-        factors = torch.stack([cameras.depth_factor for cameras in found]).to(depth)
-        connected = torch.stack([cameras.connected for cameras in found]).to(depth.device)
-        return extrinsics, depth * factors[..., None, None], connected
+        scenes = zip(descriptors, centers, intrinsics, strict=True)
+        found = [cameras_from_matches(*scene, patch_size=patch, seed=seed) for scene in scenes]
+        extrinsics, lens, factors, connected = (
+            torch.stack([getattr(cameras, name) for cameras in found]).to(depth.device)
+            for name in ("extrinsics", "intrinsics", "depth_factor", "connected")
+        )
+        return extrinsics, lens, depth * factors[..., None, None], connected
 
     @torch.no_grad()
     def patch_points(self, geometry: GeometryOutput) -> Float[Tensor, "B N 3"]:
