@@ -283,6 +283,7 @@ class _BundleAdjustment:
         rotation = state[0]
         turn = torch.zeros(len(rotation), 3, requires_grad=True)
         rest = [value.clone().requires_grad_() for value in state[1:]]
+        _, log_scale, log_focal = rest
         optimizer = torch.optim.LBFGS(
             [turn, *rest], max_iter=30, history_size=20, line_search_fn="strong_wolfe"
         )
@@ -291,8 +292,8 @@ class _BundleAdjustment:
             optimizer.zero_grad()
             error = self._errors(matches, _turned(rotation, turn), *rest)
             loss = (torch.log1p(error) * kept).sum() / 100
-            loss = loss + (rest[1] / _DEPTH_PRIOR).square().sum() / 20
-            loss = loss + (rest[2] / _FOCAL_PRIOR).square() / 20
+            loss = loss + (log_scale / _DEPTH_PRIOR).square().sum() / 20
+            loss = loss + (log_focal / _FOCAL_PRIOR).square() / 20
             loss.backward()
             return loss
 

@@ -35,8 +35,8 @@ class VidLLMConfig(PreTrainedConfig):
         adapter, global_frame_attention, camera_head, dense_head, metric_depth, patch_3d, grounding:
             Keyword arguments of the part's own config dataclass; derived widths may be left out.
         word_anchors: The same for the word anchors of small models; None (the paper's) has none.
-        patch_matcher: The same for the patch matcher of small models, from which cameras follow;
-            None (the paper's) takes them from the camera head.
+        patch_matcher: The same for the patch matcher of small models, from which cameras,
+            lens and depth follow; None (the paper's) takes them from the heads.
         point_head: Whether training also has a head for the point map, VGGT's third: every patch is
             asked where it is, which teaches small models to relate frames. Nothing else uses it.
         metric_scale: Whether there is a metric depth head. Without (for ablations) relative units

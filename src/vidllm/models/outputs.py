@@ -34,11 +34,12 @@ class GeometryOutput:
     relative_depth: Float[Tensor, "B S H W"]
     depth_conf: Float[Tensor, "B S H W"]
     metric_depth: Float[Tensor, "B S H W"]
-    """Of the metric head alone; the final depth is the scaled relative depth."""
+    """Of the metric head alone."""
     scale: ScaleAlignment
     """Metres per relative unit."""
     depth: Float[Tensor, "B S H W"]
-    """Metres."""
+    """Metres: the scaled relative depth; where cameras follow from matches, the geometric mean of
+    this and the metric depth, times a factor of each frame."""
     world_points: Float[Tensor, "B S H W 3"]
     room_from_world: Float[Tensor, "B 4 4"]
     connected: Bool[Tensor, "B S"] | None = None

@@ -1,4 +1,4 @@
-"""Patch matcher: descriptors by which patches of different frames are told to show the same thing.
+"""Patch matcher: descriptors that tell which patches of two frames show the same, or that none do.
 
 A recipe option of small models, not of the paper. The camera head regresses poses, which takes
 hundreds of thousands of clips to learn; that two patches look alike is learned in minutes, and
