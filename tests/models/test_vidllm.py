@@ -81,7 +81,7 @@ def test_matches_place_a_camera_and_scale_its_depth(monkeypatch):
             extrinsics=moved, intrinsics=1.2 * intrinsics, depth_factor=factor, connected=connected
         )
 
-    monkeypatch.setattr("vidllm.models.vidllm.cameras_from_matches", found)
+    monkeypatch.setattr("vidllm.models.metric_alignment.cameras_from_matches", found)
     with torch.no_grad():
         scene = model.encode_scene(images)
         unmatched = model.encode_scene(images, speak=False).geometry

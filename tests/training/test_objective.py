@@ -23,6 +23,7 @@ REACHED = {
     "grounding": SHARED | {"patch_3d", "language_model", "grounding_head"},
     "words": SHARED | {"word_anchors"},
     "matching": {"vision_encoder", "patch_matcher"},
+    "focal": {"vision_encoder", "focal_head"},
 }
 
 
@@ -45,9 +46,10 @@ def make_batch(rooms, turns=TURNS):
 
 def objective(losses: LossWeights) -> Objective:
     stage = replace(JOINT, losses=losses)
-    model, _ = make_student(patch_matcher={})
-    if losses.matching:
-        stage = replace(stage, trained=dict(stage.trained) | {"patch_matcher": 1.0})
+    own = {"patch_matcher": losses.matching, "focal_head": losses.focal}
+    model, _ = make_student(**{name: {} for name, weight in own.items() if weight})
+    asked = {name: 1.0 for name, weight in own.items() if weight}
+    stage = replace(stage, trained=dict(stage.trained) | asked)
     set_trainable(model, stage)
     teachers = (Oracle(), Oracle()) if losses.distillation else ()
     return Objective(model, stage, recipe(stage), teachers).train()
@@ -84,15 +86,26 @@ def test_all_terms_together_reach_all_parts(rooms):
     assert reached(module) == set(ALL)
 
 
+def test_metric_depth_alone_needs_no_attention(rooms, monkeypatch):
+    batch = make_batch(rooms)
+    both = objective(LossWeights(reconstruction=1.0, metric_depth=1.0))(batch)
+    module = objective(LossWeights(metric_depth=1.0))
+    monkeypatch.delattr(module.model, "global_frame_attention")
+    alone = module(batch)
+    assert set(alone) == {"metric_depth", "total"}
+    torch.testing.assert_close(alone["metric_depth"], both["metric_depth"])
+
+
 def test_predicted_patches_are_in_the_true_room_frame(rooms):
     """Patches that cameras and depth place perfectly lie where the truth places them."""
     batch = make_batch(rooms)
     module = objective(LossWeights(grounding=1.0))
     plain = module(batch, true_geometry=True)["grounding"]
-    features = replace(module.model.encode_frames(batch.images), taps=[])  # as what is kept
-    given = module(batch, Kept(features=features, patch_points=batch.patch_points))["grounding"]
+    features = module.model.encode_frames(batch.images)
+    kept = Kept(features=replace(features, taps=[]), patch_points=batch.patch_points)
+    given = module(batch, kept)["grounding"]
     torch.testing.assert_close(given, plain, atol=1e-4, rtol=1e-4)
-    scene = module._run(batch, None, true_geometry=False, true_words=False).scene
+    scene = module._run(batch, features, None, true_words=False).scene
     geometry, rooms_from_world = scene.geometry, batch.room_from_world
     torch.testing.assert_close(geometry.room_from_world, rooms_from_world)
     centers = geometry.world_points[:, :, 7::14, 7::14].flatten(1, 3)
@@ -103,9 +116,9 @@ def test_predicted_patches_are_in_the_true_room_frame(rooms):
 def test_true_words_are_told_but_not_scored(rooms):
     """The language model hears what patches truly show; the anchors are judged by their guesses."""
     batch, module = make_batch(rooms), objective(LossWeights(language=1.0, words=1.0))
+    seen = module.model.encode_frames(batch.images), batch.patch_points
     told, guessed = (
-        module._run(batch, None, true_geometry=True, true_words=true).scene.word_logits
-        for true in (True, False)
+        module._run(batch, *seen, true_words=true).scene.word_logits for true in (True, False)
     )
     for group, words in WORDS.items():
         truth = batch.patch_words[group]

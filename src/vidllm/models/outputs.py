@@ -23,18 +23,27 @@ class FrameFeatures:
 
 
 @dataclass(kw_only=True)
-class GeometryOutput:
-    """What the reconstruction branch predicts, in relative units until ``scale`` is applied."""
+class HeadOutput:
+    """What the heads of the reconstruction branch say, before they are brought together."""
 
     pose_enc: list[Float[Tensor, "B S 9"]]
-    """One per refinement iteration; the last is the result."""
-    extrinsics: Float[Tensor, "B S 3 4"]
-    """Camera from camera world, metres; the first is the identity."""
-    intrinsics: Float[Tensor, "B S 3 3"]
+    """One per refinement iteration; the last is the result; relative units."""
     relative_depth: Float[Tensor, "B S H W"]
     depth_conf: Float[Tensor, "B S H W"]
     metric_depth: Float[Tensor, "B S H W"]
     """Of the metric head alone."""
+    focal: Float[Tensor, "B"] | None = None
+    """Of the focal head, in short sides of the frames; None without one."""
+
+
+@dataclass(kw_only=True)
+class GeometryOutput(HeadOutput):
+    """What the reconstruction branch predicts: its heads, and the scene in metres."""
+
+    extrinsics: Float[Tensor, "B S 3 4"]
+    """Camera from camera world, metres; the first is the identity."""
+    intrinsics: Float[Tensor, "B S 3 3"]
+    """Pixels; of the camera head, the focal head or, in the end, of matches."""
     scale: ScaleAlignment
     """Metres per relative unit."""
     depth: Float[Tensor, "B S H W"]

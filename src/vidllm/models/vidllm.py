@@ -7,8 +7,8 @@ What is unusual:
 - Geometry is computed in relative units by VGGT's design and brought to metres by a single factor:
   weighted least squares against a metric depth head, median over frames.
 - 3D patches live in the *room frame*, which is estimated from the reconstruction itself.
-- A small model may have a patch matcher (not the paper's): cameras then follow from matching
-  patches and depth, which is the geometric mean of both kinds, as they err apart.
+- A small model may have a focal head and a patch matcher (not the paper's): cameras then follow
+  from matching patches and depth, which is the geometric mean of both kinds, as they err apart.
 - Gradients run one way: geometry is detached before it places the patches, so a language loss never
   reaches the camera, dense or metric heads.
 
@@ -23,14 +23,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
 
-from vidllm.geometry.alignment import align_scale
-from vidllm.geometry.camera import decode_pose_enc, rebase_extrinsics, unproject
-from vidllm.geometry.matched_cameras import cameras_from_matches
-from vidllm.geometry.room_frame import estimate_room_frame
 from vidllm.models.camera_head import CameraHead
 from vidllm.models.config import VidLLMConfig
 from vidllm.models.cross_task_adapter import CrossTaskAdapter
 from vidllm.models.dense_head import DenseHead
+from vidllm.models.focal_head import FocalHead
 from vidllm.models.global_frame_attention import GlobalFrameAttention
 from vidllm.models.grounding_head import GroundingHead, GroundingOutput, group_by_scene
 from vidllm.models.initialisation import initialise
@@ -41,8 +38,15 @@ from vidllm.models.language_model import (
     expand_placeholders,
     splice,
 )
+from vidllm.models.metric_alignment import align_geometry
 from vidllm.models.metric_depth import MetricDepth
-from vidllm.models.outputs import FrameFeatures, GeometryOutput, SceneEncoding, VidLLMOutput
+from vidllm.models.outputs import (
+    FrameFeatures,
+    GeometryOutput,
+    HeadOutput,
+    SceneEncoding,
+    VidLLMOutput,
+)
 from vidllm.models.patch_3d import Patch3D
 from vidllm.models.patch_matcher import PatchMatcher
 from vidllm.models.precision import full_precision
@@ -65,8 +69,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
 
     def __init__(self, config: VidLLMConfig) -> None:
         super().__init__(config)
-        taps = tuple(config.metric_taps)
-        self.vision_encoder = VisionEncoder(config.vision_config, tapped_layers=taps)
+        self.vision_encoder = VisionEncoder(config.vision_config, tuple(config.metric_taps))
         self.cross_task_adapter = CrossTaskAdapter(config.adapter_config)
         self.global_frame_attention = GlobalFrameAttention(config.global_frame_attention_config)
         self.camera_head = CameraHead(config.camera_head_config)
@@ -76,6 +79,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         if config.point_head:
             points = replace(config.dense_head_config, value_dim=3, activation="inv_log")
             self.point_head = DenseHead(points)
+        if config.focal_head is not None:
+            self.focal_head = FocalHead(config.focal_head_config)
         if config.patch_matcher is not None:
             self.patch_matcher = PatchMatcher(config.patch_matcher_config)
         self.patch_3d = Patch3D(config.patch_3d_config)
@@ -219,29 +224,46 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         seed: int = 0,
     ) -> GeometryOutput:
         """Geometry flow (cameras, relative depth), metric flow, and their alignment."""
-        num_frames, grid, image_size = geometry_tokens.shape[1], features.grid, features.image_size
-        last = self.config.global_frame_attention_config.depth - 1
-        read = sorted({*self.config.dense_head_config.layers, last})
+        config, grid, image_size = self.config, features.grid, features.image_size
+        last = config.global_frame_attention_config.depth - 1
+        read = sorted({*config.dense_head_config.layers, last})
         layers = self.global_frame_attention(geometry_tokens, grid, bridge_tokens, keep_layers=read)
         pose_enc = self.camera_head(layers[last][:, :, 0])
-        dense = [layers[index] for index in self.config.dense_head_config.layers]
+        dense = [layers[index] for index in config.dense_head_config.layers]
         values, depth_conf = self.dense_head(dense, grid, image_size)
-        relative_depth = metric_depth = values[..., 0]
-        if self.config.metric_scale:
-            depth = self.metric_depth_head(features.taps, grid, image_size).depth
-            metric_depth = depth.unflatten(0, (-1, num_frames))
-        geometry = self._align(
-            pose_enc,
+        relative_depth = values[..., 0]
+        heads = HeadOutput(
+            pose_enc=pose_enc,
             relative_depth=relative_depth,
             depth_conf=depth_conf,
-            metric_depth=metric_depth,
+            metric_depth=self.metric_depth(features) if config.metric_scale else relative_depth,
+            focal=self.focal_length(features),
+        )
+        geometry = align_geometry(
+            heads,
+            patch_size=config.vision_config.patch_size,
+            scale_frames=config.scale_frames,
             descriptors=descriptors,
             room_from_world=room_from_world,
             seed=seed,
         )
-        if self.config.point_head and self.training:
+        if config.point_head and self.training:
             geometry.point_map, geometry.point_conf = self.point_head(dense, grid, image_size)
         return geometry
+
+    def metric_depth(self, features: FrameFeatures) -> Float[Tensor, "B S H W"]:
+        """Metric flow: metres, every frame by itself but for their common lens."""
+        depth = self.metric_depth_head(features.taps, features.grid, features.image_size).depth
+        depth = depth.unflatten(0, features.base_tokens.shape[:2])
+        focal = self.focal_length(features)
+        return depth if focal is None else depth * focal.detach()[:, None, None, None]
+
+    def focal_length(self, features: FrameFeatures) -> Float[Tensor, "B"] | None:
+        """Of all frames, in their short sides; None where the camera head alone tells it."""
+        if self.config.focal_head is None:
+            return None
+        inner = features.taps[self.config.focal_head_config.tap]
+        return self.focal_head(inner.view_as(features.base_tokens), features.base_tokens)
 
     def ground(
         self,
@@ -269,71 +291,11 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             grid=self.vision_encoder.grid(images.shape[-2:]),
         )
 
-    def _align(
-        self,
-        pose_enc: list[Tensor],
-        *,
-        relative_depth: Tensor,
-        depth_conf: Tensor,
-        metric_depth: Tensor,
-        descriptors: Tensor | None,
-        room_from_world: Tensor | None,
-        seed: int,
-    ) -> GeometryOutput:
-        """Bring relative geometry to metres and find the room frame; no gradient."""
-        with torch.no_grad(), full_precision(relative_depth.device):
-            relative, metric = relative_depth.detach(), metric_depth.detach()
-            weights = depth_conf.detach() * (relative > 1e-3) * (metric > 1e-2)
-            scale = align_scale(
-                relative, metric, weights, max_frames=self.config.scale_frames, seed=seed
-            )
-            extrinsics, intrinsics = decode_pose_enc(pose_enc[-1].detach(), relative.shape[-2:])
-            extrinsics = rebase_extrinsics(extrinsics)
-            extrinsics[..., 3] *= scale.scale[:, None, None]
-            depth = relative * scale.scale[:, None, None, None]
-            connected = None
-            if descriptors is not None:
-                mean = (depth * metric).sqrt()
-                matched = self._match_cameras(descriptors, mean, intrinsics, seed)
-                extrinsics, intrinsics, depth, connected = matched
-            world_points = unproject(depth, extrinsics, intrinsics)
-            if room_from_world is None:
-                scenes = zip(world_points, extrinsics, depth_conf.detach(), strict=True)
-                room_from_world = torch.stack([estimate_room_frame(*scene) for scene in scenes])
-        return GeometryOutput(
-            pose_enc=pose_enc,
-            extrinsics=extrinsics,
-            intrinsics=intrinsics,
-            relative_depth=relative_depth,
-            depth_conf=depth_conf,
-            metric_depth=metric_depth,
-            scale=scale,
-            depth=depth,
-            world_points=world_points,
-            room_from_world=room_from_world,
-            connected=connected,
-        )
-
-    def _match_cameras(
-        self, descriptors: Tensor, depth: Tensor, intrinsics: Tensor, seed: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Cameras, lens and depth on which matching patches agree, and which frames match."""
-        patch = self.config.vision_config.patch_size
-        centers = depth[:, :, patch // 2 :: patch, patch // 2 :: patch]
-        scenes = zip(descriptors, centers, intrinsics, strict=True)
-        found = [cameras_from_matches(*scene, patch_size=patch, seed=seed) for scene in scenes]
-        extrinsics, lens, factors, connected = (
-            torch.stack([getattr(cameras, name) for cameras in found]).to(depth.device)
-            for name in ("extrinsics", "intrinsics", "depth_factor", "connected")
-        )
-        return extrinsics, lens, depth * factors[..., None, None], connected
-
     @torch.no_grad()
     def patch_points(self, geometry: GeometryOutput) -> Float[Tensor, "B N 3"]:
         """Position of every patch's central pixel in the room frame."""
         patch = self.config.vision_config.patch_size
-        centers = geometry.world_points[:, :, patch // 2 :: patch, patch // 2 :: patch]
-        points = centers.flatten(1, 3)  # [B, N, 3]
+        points = geometry.world_points[:, :, patch // 2 :: patch, patch // 2 :: patch].flatten(1, 3)
         rotation, translation = geometry.room_from_world[:, :3].split([3, 1], dim=-1)
         with full_precision(points.device):
             return points @ rotation.mT + translation.mT

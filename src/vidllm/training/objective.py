@@ -17,6 +17,7 @@ from vidllm.losses.distillation import TokenStreams, distillation_loss
 from vidllm.losses.matching import matching_loss
 from vidllm.losses.reconstruction import (
     GeometryPrediction,
+    focal_loss,
     metric_depth_loss,
     normalise_scene,
     point_map_loss,
@@ -82,6 +83,8 @@ class Objective(nn.Module):
             raise UsageError(
                 f"stage {stage.name} has a loss on matches, which the model makes none of"
             )
+        if stage.losses.focal and model.config.focal_head is None:
+            raise UsageError(f"stage {stage.name} has a loss on the lens, which no head tells")
         if stage.losses.distillation:
             if len(teachers) != 2:
                 raise ValueError(f"stage {stage.name} distils from two, not {len(teachers)}")
@@ -105,12 +108,21 @@ class Objective(nn.Module):
             true_words: Name them as they are, not as the word anchors think.
         """
         weights = self.stage.losses
-        output = self._run(batch, kept, true_geometry=true_geometry, true_words=true_words)
+        features = self.model.encode_frames(batch.images) if kept is None else kept.features
+        points = batch.patch_points if true_geometry else kept and kept.patch_points
+        output = self._run(batch, features, points, true_words=true_words)
         terms: Terms = {}
         if weights.distillation:
             terms |= self._distillation(batch, output)
-        if weights.reconstruction or weights.metric_depth:
+        if weights.reconstruction:
             terms |= self._reconstruction(batch, output)
+        if weights.metric_depth:
+            found, truth = output.scene.geometry, batch.geometry
+            depth = self.model.metric_depth(features) if found is None else found.metric_depth
+            terms["metric_depth"] = metric_depth_loss(depth, truth.depth, truth.valid)
+        if weights.focal:
+            focal, size = self.model.focal_length(features), features.image_size
+            terms["focal"] = focal_loss(focal, batch.intrinsics, size)
         if weights.language:
             terms["language"] = self._language(batch, output)
         if weights.grounding and output.grounding is None:
@@ -121,11 +133,8 @@ class Objective(nn.Module):
             patch = self.model.config.vision_config.patch_size
             terms["matching"] = matching_loss(output.scene.descriptors, batch.geometry, patch)
         if weights.words:
-            tokens = output.scene.semantic_tokens.flatten(1, 2)
-            losses = [
-                word_loss(logits, batch.patch_words[group])
-                for group, logits in self.model.word_anchors.logits(tokens).items()
-            ]
+            guesses = self.model.word_anchors.logits(output.scene.semantic_tokens.flatten(1, 2))
+            losses = [word_loss(guesses[group], batch.patch_words[group]) for group in guesses]
             terms["words"] = torch.stack(losses).mean()
         weighted = [getattr(weights, name) * terms[name] for name in vars(weights) if name in terms]
         terms["total"] = torch.stack(weighted).sum()
@@ -159,23 +168,19 @@ class Objective(nn.Module):
         return scores
 
     def _run(
-        self, batch: Batch, kept: Kept | None, *, true_geometry: bool, true_words: bool
+        self, batch: Batch, features: FrameFeatures, points: Tensor | None, *, true_words: bool
     ) -> VidLLMOutput:
-        weights = self.stage.losses
-        reconstructs = bool(weights.reconstruction or weights.metric_depth)
+        """The scene, and what is said about it where the stage speaks; ``points`` of patches."""
+        weights, words = self.stage.losses, None
         speaks = bool(weights.language or weights.grounding)
-        images = batch.images if kept is None else kept.features
-        points, words = None if kept is None else kept.patch_points, None
-        if speaks and true_geometry:
-            points = batch.patch_points
         if speaks and true_words and self.model.config.word_anchors is not None:
             words = certain_words(batch, self.model.config.word_anchors_config.groups)
         scene = self.model.encode_scene(
-            images,
-            patch_points=points,
+            features,
+            patch_points=points if speaks else None,
             room_from_world=batch.room_from_world,
             word_logits=words,
-            reconstruct=reconstructs or (speaks and points is None),
+            reconstruct=bool(weights.reconstruction) or (speaks and points is None),
             speak=speaks,
         )
         if not speaks:
@@ -205,33 +210,27 @@ class Objective(nn.Module):
         }
 
     def _reconstruction(self, batch: Batch, output: VidLLMOutput) -> Terms:
-        weights, geometry = self.stage.losses, _geometry_of(output.scene)
-        terms: Terms = {}
-        if weights.reconstruction:
-            target, _ = normalise_scene(batch.geometry)
-            depth = geometry.relative_depth
-            prediction = GeometryPrediction(
-                pose_enc=geometry.pose_enc,
-                depth=depth,
-                depth_conf=geometry.depth_conf,
-                world_points=point_map_of_depth(geometry.pose_enc[-1], depth),
+        geometry, config = _geometry_of(output.scene), self.config.reconstruction
+        target, _ = normalise_scene(batch.geometry)
+        depth = geometry.relative_depth
+        prediction = GeometryPrediction(
+            pose_enc=geometry.pose_enc,
+            depth=depth,
+            depth_conf=geometry.depth_conf,
+            world_points=point_map_of_depth(geometry.pose_enc[-1], depth),
+        )
+        loss = reconstruction_loss(prediction, target, config)
+        terms = {
+            "reconstruction": loss.total,
+            "reconstruction/camera": loss.camera.total,
+            "reconstruction/depth": loss.depth.regression,
+        }
+        if geometry.point_map is not None:
+            points = point_map_loss(
+                geometry.point_map, geometry.point_conf, target, config.point_map
             )
-            loss = reconstruction_loss(prediction, target, self.config.reconstruction)
-            terms["reconstruction"] = loss.total
-            terms["reconstruction/camera"] = loss.camera.total
-            terms["reconstruction/depth"] = loss.depth.regression
-            if geometry.point_map is not None:
-                config = self.config.reconstruction
-                points = point_map_loss(
-                    geometry.point_map, geometry.point_conf, target, config.point_map
-                )
-                terms["reconstruction"] = loss.total + config.point_map_weight * points.total
-                terms["reconstruction/points"] = points.regression
-        if weights.metric_depth:
-            truth = batch.geometry
-            terms["metric_depth"] = metric_depth_loss(
-                geometry.metric_depth, truth.depth, truth.valid
-            )
+            terms["reconstruction"] = loss.total + config.point_map_weight * points.total
+            terms["reconstruction/points"] = points.regression
         return terms
 
     @staticmethod
