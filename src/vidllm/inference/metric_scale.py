@@ -156,28 +156,28 @@ def floor_height(heights: Float[Tensor, "N"], camera: float) -> Float[Tensor, ""
     return below[(bins >= level - 1) & (bins <= level + 1)].median()
 
 
-_METRIC_FLOW = {"vision_encoder", "metric_depth_head", "focal_head"}
-
-
 class OwnDepth(nn.Module):
-    """The metric flow of a Vid-LLM; what else the model has is dropped from it."""
+    """The metric depth head of a Vid-LLM on its encoder, without the rest of the model."""
 
     def __init__(self, model: VidLLMForConditionalGeneration) -> None:
         super().__init__()
-        for name in {name for name, _ in model.named_children()} - _METRIC_FLOW:
-            delattr(model, name)
-        self.model = model
+        self.vision_encoder = model.vision_encoder
+        self.metric_depth_head = model.metric_depth_head
+        self.short_side = model.config.short_side
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "S 3 H W"]) -> Float[Tensor, "S H W"]:
         """Depth in metres; images in [0, 1] of any size."""
-        size, patch = images.shape[-2:], self.model.vision_encoder.patch_size
-        factor = self.model.config.short_side / min(size) / patch
+        size, patch = images.shape[-2:], self.vision_encoder.patch_size
+        factor = self.short_side / min(size) / patch
         grid = tuple(max(1, round(side * factor)) for side in size)
         inside = (grid[0] * patch, grid[1] * patch)
-        resized = F.interpolate(images, inside, mode="bicubic", antialias=True).clamp(0, 1)
-        depth = self.model.metric_depth(self.model.encode_frames(resized[None]))
-        return F.interpolate(depth.transpose(0, 1), size, mode="bilinear")[:, 0]
+        depths = []
+        for chunk in images.split(self.metric_depth_head.config.frames_chunk_size):
+            resized = F.interpolate(chunk, inside, mode="bicubic", antialias=True).clamp(0, 1)
+            taps = self.vision_encoder(resized).taps
+            depths.append(self.metric_depth_head(taps, grid, inside).depth)
+        return F.interpolate(torch.cat(depths)[:, None], size, mode="bilinear")[:, 0]
 
 
 def load_metric_depth(source: str | Path) -> nn.Module:

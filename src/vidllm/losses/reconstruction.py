@@ -13,7 +13,6 @@ All but the metric one are VGGT's (its ``training/loss.py``), value and gradient
 There is no loss on the room frame: it is computed from the reconstruction and improves with it.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
@@ -21,7 +20,6 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from vidllm.geometry.camera import decode_pose_enc, encode_pose, rebase_extrinsics, unproject
 from vidllm.losses.spatial_gradients import (
@@ -295,20 +293,6 @@ def metric_depth_loss(
     deviation = torch.where(valid, error - bias[..., None, None], 0.0)
     robust = deviation.square() / (1 + alpha * deviation.abs())
     return _masked_mean(bias.square() + robust.sum(dim=(-1, -2)) / divisor, count > 0)
-
-
-def focal_loss(
-    focal: Float[Tensor, "B"], intrinsics: Float[Tensor, "B S 3 3"], image_size: tuple[int, int]
-) -> Float[Tensor, ""]:
-    """Error of the logarithm, squared where it is below 5 %.
-
-    Args:
-        focal: Predicted, in short sides of the frames.
-        intrinsics: True ones, pixels.
-        image_size: ``(H, W)`` in pixels.
-    """
-    pixels = intrinsics[..., [0, 1], [0, 1]].flatten(1).log().mean(dim=1)
-    return F.smooth_l1_loss(focal.log(), pixels - math.log(min(image_size)), beta=0.05)
 
 
 def _dense_loss(

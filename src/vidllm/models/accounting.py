@@ -24,7 +24,6 @@ PARTS = (
     "dense_head",
     "point_head",
     "metric_depth_head",
-    "focal_head",
     "patch_matcher",
     "patch_3d",
     "word_anchors",

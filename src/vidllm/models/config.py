@@ -13,7 +13,6 @@ from transformers.configuration_utils import SubConfigSpec
 from vidllm.models.camera_head import CameraHeadConfig
 from vidllm.models.cross_task_adapter import CrossTaskAdapterConfig
 from vidllm.models.dense_head import DenseHeadConfig
-from vidllm.models.focal_head import FocalHeadConfig
 from vidllm.models.global_frame_attention import GlobalFrameAttentionConfig
 from vidllm.models.grounding_head import GroundingConfig
 from vidllm.models.metric_depth import MetricDepthConfig
@@ -36,8 +35,6 @@ class VidLLMConfig(PreTrainedConfig):
         adapter, global_frame_attention, camera_head, dense_head, metric_depth, patch_3d, grounding:
             Keyword arguments of the part's own config dataclass; derived widths may be left out.
         word_anchors: The same for the word anchors of small models; None (the paper's) has none.
-        focal_head: The same for the focal head of small models, which metric depth then follows;
-            None (the paper's) takes the lens from the camera head.
         patch_matcher: The same for the patch matcher of small models, from which cameras,
             lens and depth follow; None (the paper's) takes them from the heads.
         point_head: Whether training also has a head for the point map, VGGT's third: every patch is
@@ -71,7 +68,6 @@ class VidLLMConfig(PreTrainedConfig):
     patch_3d: dict | None = None
     grounding: dict | None = None
     word_anchors: dict | None = None
-    focal_head: dict | None = None
     patch_matcher: dict | None = None
     point_head: bool = False
     metric_scale: bool = True
@@ -115,8 +111,6 @@ class VidLLMConfig(PreTrainedConfig):
         self.grounding = dims | (self.grounding or {})
         if self.word_anchors is not None:
             self.word_anchors = {"embed_dim": width} | self.word_anchors
-        if self.focal_head is not None:
-            self.focal_head = {"embed_dim": width} | self.focal_head
         if self.patch_matcher is not None:
             self.patch_matcher = {"embed_dim": width} | self.patch_matcher
         for part in (self.dense_head, self.metric_depth, self.grounding):
@@ -156,11 +150,6 @@ class VidLLMConfig(PreTrainedConfig):
     def grounding_config(self) -> GroundingConfig:
         """Typed view of ``grounding``."""
         return GroundingConfig(**self.grounding)
-
-    @property
-    def focal_head_config(self) -> FocalHeadConfig:
-        """Typed view of ``focal_head``."""
-        return FocalHeadConfig(**(self.focal_head or {}))
 
     @property
     def patch_matcher_config(self) -> PatchMatcherConfig:

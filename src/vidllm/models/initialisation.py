@@ -12,7 +12,6 @@ adapter                        last layer of projections and write-back 0: both 
 camera head                    iterations add up to the identity rotation, no translation and a
                                field of view of 1 rad
 metric depth                   bins evenly spaced in log depth
-focal head                     last layer 0: a focal length of one short side
 grounding                      linear layers Xavier; box layers 0: boxes start at their query,
                                half a metre wide; distance bias sigma 1, 1/2, 1/4, ... per head;
                                temperature 0.07

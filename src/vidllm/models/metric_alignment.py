@@ -39,7 +39,8 @@ def align_geometry(
         conf = heads.depth_conf.detach()
         weights = conf * (relative > 1e-3) * (metric > 1e-2)
         scale = align_scale(relative, metric, weights, max_frames=scale_frames, seed=seed)
-        extrinsics, intrinsics = _cameras(heads)
+        extrinsics, intrinsics = decode_pose_enc(heads.pose_enc[-1].detach(), relative.shape[-2:])
+        extrinsics = rebase_extrinsics(extrinsics)
         extrinsics[..., 3] *= scale.scale[:, None, None]
         depth = relative * scale.scale[:, None, None, None]
         connected = None
@@ -61,16 +62,6 @@ def align_geometry(
         room_from_world=room_from_world,
         connected=connected,
     )
-
-
-def _cameras(heads: HeadOutput) -> tuple[Float[Tensor, "B S 3 4"], Float[Tensor, "B S 3 3"]]:
-    """Extrinsics in the first camera's frame, relative units, and intrinsics."""
-    image_size = heads.relative_depth.shape[-2:]
-    extrinsics, intrinsics = decode_pose_enc(heads.pose_enc[-1].detach(), image_size)
-    if heads.focal is not None:
-        pixels = heads.focal.detach() * min(image_size)
-        intrinsics[..., [0, 1], [0, 1]] = pixels[:, None, None]
-    return rebase_extrinsics(extrinsics), intrinsics
 
 
 def _match_cameras(

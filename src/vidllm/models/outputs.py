@@ -32,8 +32,6 @@ class HeadOutput:
     depth_conf: Float[Tensor, "B S H W"]
     metric_depth: Float[Tensor, "B S H W"]
     """Of the metric head alone."""
-    focal: Float[Tensor, "B"] | None = None
-    """Of the focal head, in short sides of the frames; None without one."""
 
 
 @dataclass(kw_only=True)
@@ -43,7 +41,7 @@ class GeometryOutput(HeadOutput):
     extrinsics: Float[Tensor, "B S 3 4"]
     """Camera from camera world, metres; the first is the identity."""
     intrinsics: Float[Tensor, "B S 3 3"]
-    """Pixels; of the camera head, the focal head or, in the end, of matches."""
+    """Pixels."""
     scale: ScaleAlignment
     """Metres per relative unit."""
     depth: Float[Tensor, "B S H W"]

@@ -7,8 +7,8 @@ What is unusual:
 - Geometry is computed in relative units by VGGT's design and brought to metres by a single factor:
   weighted least squares against a metric depth head, median over frames.
 - 3D patches live in the *room frame*, which is estimated from the reconstruction itself.
-- A small model may have a focal head and a patch matcher (not the paper's): cameras then follow
-  from matching patches and depth, which is the geometric mean of both kinds, as they err apart.
+- A small model may have a patch matcher (not the paper's): cameras then follow from matching
+  patches and depth, which is the geometric mean of both kinds, as they err apart.
 - Gradients run one way: geometry is detached before it places the patches, so a language loss never
   reaches the camera, dense or metric heads.
 
@@ -27,7 +27,6 @@ from vidllm.models.camera_head import CameraHead
 from vidllm.models.config import VidLLMConfig
 from vidllm.models.cross_task_adapter import CrossTaskAdapter
 from vidllm.models.dense_head import DenseHead
-from vidllm.models.focal_head import FocalHead
 from vidllm.models.global_frame_attention import GlobalFrameAttention
 from vidllm.models.grounding_head import GroundingHead, GroundingOutput, group_by_scene
 from vidllm.models.initialisation import initialise
@@ -79,8 +78,6 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         if config.point_head:
             points = replace(config.dense_head_config, value_dim=3, activation="inv_log")
             self.point_head = DenseHead(points)
-        if config.focal_head is not None:
-            self.focal_head = FocalHead(config.focal_head_config)
         if config.patch_matcher is not None:
             self.patch_matcher = PatchMatcher(config.patch_matcher_config)
         self.patch_3d = Patch3D(config.patch_3d_config)
@@ -237,7 +234,6 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             relative_depth=relative_depth,
             depth_conf=depth_conf,
             metric_depth=self.metric_depth(features) if config.metric_scale else relative_depth,
-            focal=self.focal_length(features),
         )
         geometry = align_geometry(
             heads,
@@ -252,18 +248,9 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         return geometry
 
     def metric_depth(self, features: FrameFeatures) -> Float[Tensor, "B S H W"]:
-        """Metric flow: metres, every frame by itself but for their common lens."""
+        """Metric flow: metres, every frame by itself."""
         depth = self.metric_depth_head(features.taps, features.grid, features.image_size).depth
-        depth = depth.unflatten(0, features.base_tokens.shape[:2])
-        focal = self.focal_length(features)
-        return depth if focal is None else depth * focal.detach()[:, None, None, None]
-
-    def focal_length(self, features: FrameFeatures) -> Float[Tensor, "B"] | None:
-        """Of all frames, in their short sides; None where the camera head alone tells it."""
-        if self.config.focal_head is None:
-            return None
-        inner = features.taps[self.config.focal_head_config.tap]
-        return self.focal_head(inner.view_as(features.base_tokens), features.base_tokens)
+        return depth.unflatten(0, features.base_tokens.shape[:2])
 
     def ground(
         self,

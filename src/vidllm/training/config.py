@@ -22,8 +22,6 @@ class LossWeights:
     """Cameras, relative depth and point map (VGGT's)."""
     metric_depth: float = 0.0
     """``L_MD``."""
-    focal: float = 0.0
-    """The lens (small models only)."""
     language: float = 0.0
     """Cross-entropy of answers."""
     grounding: float = 0.0

@@ -17,7 +17,6 @@ from vidllm.losses.distillation import TokenStreams, distillation_loss
 from vidllm.losses.matching import matching_loss
 from vidllm.losses.reconstruction import (
     GeometryPrediction,
-    focal_loss,
     metric_depth_loss,
     normalise_scene,
     point_map_loss,
@@ -83,8 +82,6 @@ class Objective(nn.Module):
             raise UsageError(
                 f"stage {stage.name} has a loss on matches, which the model makes none of"
             )
-        if stage.losses.focal and model.config.focal_head is None:
-            raise UsageError(f"stage {stage.name} has a loss on the lens, which no head tells")
         if stage.losses.distillation:
             if len(teachers) != 2:
                 raise ValueError(f"stage {stage.name} distils from two, not {len(teachers)}")
@@ -120,9 +117,6 @@ class Objective(nn.Module):
             found, truth = output.scene.geometry, batch.geometry
             depth = self.model.metric_depth(features) if found is None else found.metric_depth
             terms["metric_depth"] = metric_depth_loss(depth, truth.depth, truth.valid)
-        if weights.focal:
-            focal, size = self.model.focal_length(features), features.image_size
-            terms["focal"] = focal_loss(focal, batch.intrinsics, size)
         if weights.language:
             terms["language"] = self._language(batch, output)
         if weights.grounding and output.grounding is None:

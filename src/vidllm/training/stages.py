@@ -7,7 +7,6 @@ stop is part of the model and of the losses:
 distillation       teachers are frozen; the student's streams and what is below them learn
 reconstruction     reaches camera and dense heads, global-frame attention, adapter, encoder
 metric depth       reaches its own decoder and the encoder
-focal              reaches focal head and encoder; metric depth takes its lens without gradient
 language,          reach language model, 3D patches, adapter, encoder; patch positions are
 grounding          detached, so no part of the reconstruction branch, and written words too
 words              reaches word anchors, adapter, encoder
@@ -29,7 +28,7 @@ _GIVEN_PARTS = {
     "encoder": ("vision_encoder.",),
     "geometry": (
         *("vision_encoder.", "cross_task_adapter.", "global_frame_attention.", "camera_head."),
-        *("dense_head.", "point_head.", "metric_depth_head.", "focal_head."),
+        *("dense_head.", "point_head.", "metric_depth_head."),
     ),
 }
 """What must not learn where it is computed once and kept."""
