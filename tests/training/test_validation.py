@@ -88,6 +88,23 @@ def test_depth_errors_are_those_of_the_evaluation():
     assert np.mean(errors) == pytest.approx(expected.abs_rel, rel=1e-5)
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_the_depth_that_learns_is_scored(rooms, alone):
+    """Metric depth where it learns alone, else what the model tells in the end."""
+    stage = replace(RECONSTRUCT, losses=LossWeights(metric_depth=1, reconstruction=int(not alone)))
+    model, processor = make_student()
+    dataset = RoomsDataset(rooms, SampleSettings(num_frames=2, short_side=56))
+    batch = Collator(processor, TURNS, WORDS)([dataset[0]], np.random.default_rng(0))
+    scores = Objective(model, stage, recipe(stage)).eval().scores(batch)
+    with torch.no_grad():
+        geometry = model.encode_scene(batch.images, speak=False).geometry
+    found, other = geometry.metric_depth, geometry.depth
+    if not alone:
+        found, other = other, found
+    assert scores == depth_scores(found, batch.geometry.depth)
+    assert scores != depth_scores(other, batch.geometry.depth)
+
+
 def test_scores_are_logged_and_change_no_update(rooms, others, tmp_path):
     config = recipe(replace(RECONSTRUCT, steps=3), replace(JOINT, steps=2))
     train(config, rooms, tmp_path / "without")

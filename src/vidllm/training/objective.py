@@ -150,7 +150,9 @@ class Objective(nn.Module):
         scene = model.encode_scene(
             batch.images, room_from_world=batch.room_from_world, speak=speaks
         )
-        scores = depth_scores(_geometry_of(scene).depth, batch.geometry.depth)
+        geometry, alone = _geometry_of(scene), weights.metric_depth and not weights.reconstruction
+        depth = geometry.metric_depth if alone else geometry.depth
+        scores = depth_scores(depth, batch.geometry.depth)
         if scene.visual_tokens is None:
             return scores
         output, text = answer_turns(model, scene, batch)
