@@ -120,9 +120,10 @@ def plain(model: VGGT) -> VGGT:
     """The same network with the same weights, computed in the order of VGGT's definition.
 
     What our code saves is put back: rotations looked up in every attention with a wait for the
-    device, all layers kept, 1x1 convolutions after the resizing.
+    device, all layers kept, 1x1 convolutions after the resizing, PyTorch's fused attention.
     """
     model = copy.deepcopy(model)
+    model.encoder.backbone.config._attn_implementation = "sdpa"
     for module in model.modules():
         module.__class__ = _PLAIN.get(type(module), type(module))
     return model

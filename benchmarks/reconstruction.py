@@ -23,6 +23,7 @@ from time import perf_counter
 import torch
 from networks import TINY, VIT_S, build, count_flops, plain
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from vidllm.models.compilation import compile_blocks
 from vidllm.models.precision import store_linears_in
@@ -33,6 +34,8 @@ SIZES = ((224, 224), (392, 518))
 MEMORY_FRAMES = (2, 4, 8, 16, 32)
 MODES = ("float32", "bfloat16", "bfloat16, heads too")
 """In the second the heads compute in float32, as vidllm does by default."""
+PRODUCTS = ("mm", "convolution", "attention")
+"""Parts of names of operations that multiply matrices."""
 OUTPUTS = {
     "pose": "pose_enc_3",
     "depth": "depth",
@@ -110,6 +113,17 @@ def time_in_turns(
     return measured
 
 
+def seconds_outside_products(run: Callable[[], object]) -> float:
+    """Wall time of one call on a CPU spent in operations that multiply no matrices."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        run()
+    return 1e-6 * sum(
+        event.self_cpu_time_total
+        for event in profiled.key_averages()
+        if not any(product in event.key for product in PRODUCTS)
+    )
+
+
 def emulated_rate(device: torch.device) -> float | None:
     """GFLOP/s of bfloat16 products where they are slower than those in float32: emulated."""
     exact, half = (matmul_rate(device, dtype) for dtype in (torch.float32, torch.bfloat16))
@@ -134,6 +148,8 @@ def measure_times(
             row = {"size": size, "mode": mode, "errors": errors_of(runs["ours"](), exact[size])}
             row |= time_in_turns(runs, device, dtype, options.repeats)
             row["flops"], row["definition_flops"] = flops[size]
+            if device.type == "cpu":
+                row["outside_products"] = seconds_outside_products(runs["ours"])
             rows.append(row)
             medians = {name: round(statistics.median(row[name]), 3) for name in (*runs, "matmul")}
             print(f"{size[0]} x {size[1]}, {mode}: {medians}", file=sys.stderr)
@@ -230,6 +246,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print and write ``DATE-reconstruction-DEVICE`` as .md, .json and .png."""
     options = parse(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(options.device)
     if options.one_scene:
         name, frames = options.one_scene

@@ -62,20 +62,25 @@ def times_table(record: dict) -> str:
         comparable = official is not None and record["device"] == "cpu"
         scaled = f"{ours / (official * beside / product):.2f}" if comparable else ""
         floor = f"{row['flops'] / 1e9 / (official * beside):.2f}" if comparable else ""
+        outside = row.get("outside_products")
+        share = f"{outside / (official * beside / product):.2f}" if comparable else ""
         size = f"{row['size'][0]} x {row['size'][1]}"
         rows.append(
             [
                 *(size, row["mode"], f"{ours:.3f} s", f"{definition:.3f} s"),
                 *(f"{ours / definition:.2f}", f"{row['flops'] / 1e9:,.0f}", f"{rate:,.0f}"),
-                *(f"{product:,.0f}", f"{rate / product:.2f}", scaled, floor),
+                *(f"{product:,.0f}", f"{rate / product:.2f}", scaled, floor, share),
             ]
         )
     header = ["frames", "precision", "ours", "definition", "ours / definition", "GFLOP"]
-    header += ["GFLOP/s", "`torch.mm` GFLOP/s", "ratio", "ours / official code (scaled)", "floor"]
+    header += ["GFLOP/s", "`torch.mm` GFLOP/s", "ratio"]
+    header += ["ours / official code (scaled)", "floor", "outside products"]
     note = (
         "*Official code (scaled)*: the time of VGGT's own code on a CPU, measured apart, times the "
         "ratio of the `torch.mm` rates; *floor*: the same if all our operations ran at the rate of "
-        "`torch.mm`. On a GPU, float32 convolutions use TF32 as PyTorch's default has it."
+        "`torch.mm`; *outside products*: what operations that multiply no matrices took (softmax, "
+        "norms, GELU, resizing, casts), by the same measure. On a GPU, float32 convolutions use "
+        "TF32 as PyTorch's default has it."
     )
     return f"## Time\n\n{table(header, rows)}\n\n{note}{emulation_note(record)}"
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from vidllm.models.rope import grid_rope_tables
-from vidllm.models.transformer import Attention, Block, BlockConfig
+from vidllm.models.transformer import QUERIES_AT_A_TIME, Attention, Block, BlockConfig, attend
 
 
 def test_attention_agrees_with_pytorch():
@@ -18,6 +18,20 @@ def test_attention_agrees_with_pytorch():
     tokens = torch.randn(2, 7, 32, dtype=torch.float64)
     expected, _ = reference(tokens, tokens, tokens, need_weights=False)
     torch.testing.assert_close(attention(tokens), expected)
+
+
+@pytest.mark.parametrize("length", [1, 5, QUERIES_AT_A_TIME + 1])
+def test_attention_in_bfloat16_is_rounded_only(length):
+    generator = torch.Generator().manual_seed(0)
+    exact = [torch.randn(2, 3, n, 16, generator=generator) for n in (length, 7, 7)]
+    expected = nn.functional.scaled_dot_product_attention(*exact)
+    halves = [part.bfloat16() for part in exact]
+    with torch.no_grad():
+        plain = attend(*halves)
+    fused = attend(*halves)
+    for attended in (plain, fused):
+        assert attended.dtype == torch.bfloat16
+        torch.testing.assert_close(attended.float(), expected, rtol=0.02, atol=0.02)
 
 
 def test_block_starts_near_the_identity():

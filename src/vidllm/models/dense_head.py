@@ -216,10 +216,10 @@ def add_place(maps: Float[Tensor, "N C H W"], aspect: float) -> Float[Tensor, "N
     """
     channels, height, width = maps.shape[-3:]
     of_column, of_row = place_embedding(channels, (height, width), aspect, maps.dtype, maps.device)
-    place = torch.cat(
-        (of_column[:, None, :].expand(-1, height, -1), of_row[:, :, None].expand(-1, -1, width))
-    )  # [C, H, W]
-    return maps.add_(place)
+    of_columns = of_column.T.expand(height, -1, -1)
+    of_rows = of_row.T[:, None].expand(-1, width, -1)
+    place = torch.cat((of_columns, of_rows), dim=-1)  # [H, W, C], channels last as maps are
+    return maps.add_(place.movedim(-1, 0))
 
 
 @lru_cache(maxsize=256)

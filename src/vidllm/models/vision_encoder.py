@@ -14,11 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import (
+    AttentionInterface,
     Dinov2Config,
     Dinov2Model,
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
 )
+
+from vidllm.models.transformer import attend
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -36,6 +39,16 @@ class EncoderOutput:
     """Patch tokens as the tapped blocks left them, in the order of ``tapped_layers``."""
 
 
+def _attend(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, **options
+) -> tuple[Float[Tensor, "B N heads D"], None]:
+    """`attend` as Hugging Face's classes call it."""
+    return attend(query, key, value).transpose(1, 2), None
+
+
+AttentionInterface.register("vidllm", _attend)
+
+
 class VisionEncoder(nn.Module):
     """DINOv2 that also hands out the patch tokens of some inner blocks.
 
@@ -51,7 +64,7 @@ class VisionEncoder(nn.Module):
     ):
         super().__init__()
         config = copy.deepcopy(config)
-        config._attn_implementation = "sdpa"
+        config._attn_implementation = "vidllm"
         depth = config.num_hidden_layers
         if any(not 0 <= layer < depth for layer in tapped_layers):
             raise ValueError(
