@@ -41,6 +41,19 @@ def test_stages_and_steps_that_are_asked_for(rooms, small_recipe, tmp_path, caps
     assert "was saved whole: --anew is for models over tiny's parts" in capsys.readouterr().err
 
 
+def test_half_precision_is_asked_for(rooms, small_recipe, tmp_path, capsys):
+    first = {}
+    for dtype in ("float32", "bfloat16"):
+        out = tmp_path / dtype
+        given = ["--recipe", "small", "--data", str(rooms), "--out", str(out), "--device", "cpu"]
+        given += ["--stages", "speak", "--steps", "1", "--dtype", dtype]
+        assert main(["train", *given]) == 0
+        first[dtype] = json.loads((out / "log.jsonl").read_text().splitlines()[0])["losses"]
+    exact, rounded = (losses["language"] for losses in first.values())
+    assert exact != rounded
+    assert rounded == pytest.approx(exact, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

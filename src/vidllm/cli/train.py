@@ -4,7 +4,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -50,6 +50,9 @@ class Train:
     """How many scenes are scored."""
     device: str = "auto"
     """auto, cpu, cuda or mps; with torchrun every process takes its own GPU."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of autocast; auto is bfloat16 on CUDA devices that have it, float32 elsewhere. A CPU with
+    AVX512-BF16 or AMX is faster with bfloat16, others are slower by far."""
     seed: int = 0
     """Of everything that is drawn."""
     json: bool = False
@@ -124,7 +127,7 @@ class Train:
         stages = [stage for stage in config.stages if not self.stages or stage.name in self.stages]
         for option in ("steps", "minutes"):
             stages = _with(stages, option, getattr(self, option))
-        return replace(config, stages=tuple(stages), seed=self.seed)
+        return replace(config, stages=tuple(stages), seed=self.seed, dtype=self.dtype)
 
     def _workers(self, device: str) -> int:
         if self.workers is not None:
