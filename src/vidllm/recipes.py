@@ -204,15 +204,16 @@ def _spoken_stages() -> tuple[StageConfig, StageConfig, StageConfig]:
         num_frames=12,
         learning_rate=4e-4,
         lora=LoraConfig(),
-        turns=TurnMix(qa=18, situated_qa=4, vsi=2, referring=0, multi_referring=0, captions=1),
+        turns=TurnMix(qa=24, situated_qa=6, vsi=2, referring=0, multi_referring=0, captions=1),
         given="geometry",
         true_geometry=0.5,
         true_words=0.7,
         exchanged_colors=0.5,
         questions_per_type=4,
     )
-    turns = replace(language.turns, qa=24, types=LOOKED_UP)
+    turns = replace(language.turns, types=LOOKED_UP)
     lookup = replace(language, name="lookup", steps=800, turns=turns, questions_per_type=8)
+    language = replace(language, turns=replace(language.turns, often=LOOKED_UP))
     boxes = replace(
         language,
         name="boxes",

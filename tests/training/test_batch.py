@@ -151,6 +151,11 @@ def test_turns_are_spread_over_question_types():
     assert choose_turns(turns, TurnMix(qa=0), np.random.default_rng(0)) == []
     rare = choose_turns(turns, replace(mix, types=("rare", "once")), np.random.default_rng(0))
     assert sorted(turn.question_type for turn in rare) == ["once", "rare", "rare"]
+    mix = replace(mix, qa=10, often=("often",))
+    chosen = choose_turns(turns, mix, np.random.default_rng(0))
+    kinds = [turn.question_type for turn in chosen]
+    assert [kinds.count(name) for name in ("often", "rare", "once")] == [7, 2, 1]
+    assert len({turn.question for turn in chosen}) == 10
 
 
 def test_prompts_of_references_and_captions():

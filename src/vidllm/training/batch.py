@@ -31,6 +31,9 @@ from vidllm.rooms.conversations import KINDS, Turn
 from vidllm.rooms.dataset import Sample
 from vidllm.training.config import TurnMix
 
+OFTEN = 3
+"""Turns of a type that is asked often for every one of another."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -189,7 +192,7 @@ def prompt_of(turn: Turn) -> tuple[str, str]:
 
 
 def choose_turns(turns: Sequence[Turn], mix: TurnMix, rng: np.random.Generator) -> list[Turn]:
-    """As many of each kind as asked for, or as there are; question types as evenly as possible."""
+    """As many of each kind as asked for, or as there are; question types as evenly as asked for."""
     chosen = []
     for kind in KINDS:
         count, by_type = getattr(mix, kind), defaultdict[str, list[Turn]](list)
@@ -198,9 +201,16 @@ def choose_turns(turns: Sequence[Turn], mix: TurnMix, rng: np.random.Generator) 
                 by_type[turn.question_type].append(turn)
         pools = [[group[i] for i in rng.permutation(len(group))] for group in by_type.values()]
         pools = [pools[i] for i in rng.permutation(len(pools))]
-        taken = [pool[turn] for turn in range(count) for pool in pools if turn < len(pool)]
+        rounds = range(count)
+        taken = [turn for number in rounds for pool in pools for turn in _share(pool, number, mix)]
         chosen += taken[:count]
     return chosen
+
+
+def _share(pool: Sequence[Turn], number: int, mix: TurnMix) -> Sequence[Turn]:
+    """What the turns of one type put into a round."""
+    size = OFTEN if pool[0].question_type in mix.often else 1
+    return pool[number * size : (number + 1) * size]
 
 
 def _pad(rows: list[list[Tensor]]) -> TextBatch:

@@ -57,6 +57,8 @@ class TurnMix:
     descriptions: int = 0
     types: tuple[str, ...] = ()
     """Only of these types of question; of all where there are none here."""
+    often: tuple[str, ...] = ()
+    """Of these types three for every one of another."""
 
 
 @dataclass(frozen=True, kw_only=True)
