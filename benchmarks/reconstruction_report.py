@@ -79,8 +79,9 @@ def times_table(record: dict) -> str:
         "*Official code (scaled)*: the time of VGGT's own code on a CPU, measured apart, times the "
         "ratio of the `torch.mm` rates; *floor*: the same if all our operations ran at the rate of "
         "`torch.mm`; *outside products*: what operations that multiply no matrices took (softmax, "
-        "norms, GELU, resizing, casts), by the same measure. On a GPU, float32 convolutions use "
-        "TF32 as PyTorch's default has it."
+        "norms, GELU, resizing, casts), by the same measure. Both together are the least that is "
+        "left where products run at the rate of `torch.mm`, which convolutions in float32 exceed. "
+        "On a GPU, float32 convolutions use TF32 as PyTorch's default has it."
     )
     return f"## Time\n\n{table(header, rows)}\n\n{note}{emulation_note(record)}"
 
