@@ -84,11 +84,12 @@ def test_all_terms_together_reach_all_parts(rooms):
     assert reached(module) == set(ALL)
 
 
-def test_metric_depth_alone_needs_no_attention(rooms, monkeypatch):
+def test_metric_depth_alone_needs_nothing_else(rooms, monkeypatch):
     batch = make_batch(rooms)
     both = objective(LossWeights(reconstruction=1.0, metric_depth=1.0))(batch)
     module = objective(LossWeights(metric_depth=1.0))
-    monkeypatch.delattr(module.model, "global_frame_attention")
+    for unread in ("cross_task_adapter", "global_frame_attention"):
+        monkeypatch.delattr(module.model, unread)
     alone = module(batch)
     assert set(alone) == {"metric_depth", "total"}
     torch.testing.assert_close(alone["metric_depth"], both["metric_depth"])

@@ -106,6 +106,9 @@ class Objective(nn.Module):
         """
         weights = self.stage.losses
         features = self.model.encode_frames(batch.images) if kept is None else kept.features
+        if self._metric_depth_alone:
+            loss = self._metric_depth(batch, self.model.metric_depth(features))
+            return {"metric_depth": loss, "total": weights.metric_depth * loss}
         points = batch.patch_points if true_geometry else kept and kept.patch_points
         output = self._run(batch, features, points, true_words=true_words)
         terms: Terms = {}
@@ -114,9 +117,9 @@ class Objective(nn.Module):
         if weights.reconstruction:
             terms |= self._reconstruction(batch, output)
         if weights.metric_depth:
-            found, truth = output.scene.geometry, batch.geometry
+            found = output.scene.geometry
             depth = self.model.metric_depth(features) if found is None else found.metric_depth
-            terms["metric_depth"] = metric_depth_loss(depth, truth.depth, truth.valid)
+            terms["metric_depth"] = self._metric_depth(batch, depth)
         if weights.language:
             terms["language"] = self._language(batch, output)
         if weights.grounding and output.grounding is None:
@@ -135,6 +138,13 @@ class Objective(nn.Module):
         return terms
 
     @property
+    def _metric_depth_alone(self) -> bool:
+        """Whether the stage reads nothing but the encoder's inner blocks."""
+        return {name for name, weight in vars(self.stage.losses).items() if weight} == {
+            "metric_depth"
+        }
+
+    @property
     def scored(self) -> bool:
         """Whether the stage trains anything that `scores` tells of."""
         weights = self.stage.losses
@@ -147,10 +157,14 @@ class Objective(nn.Module):
         """How good the model is at what the stage trains; see `vidllm.training.validation`."""
         weights, model = self.stage.losses, self.model
         speaks = bool(weights.language or weights.grounding)
+        alone = weights.metric_depth and not weights.reconstruction
+        if alone and not speaks:
+            depth = model.metric_depth(model.encode_frames(batch.images))
+            return depth_scores(depth, batch.geometry.depth)
         scene = model.encode_scene(
             batch.images, room_from_world=batch.room_from_world, speak=speaks
         )
-        geometry, alone = _geometry_of(scene), weights.metric_depth and not weights.reconstruction
+        geometry = _geometry_of(scene)
         depth = geometry.metric_depth if alone else geometry.depth
         scores = depth_scores(depth, batch.geometry.depth)
         if scene.visual_tokens is None:
@@ -228,6 +242,10 @@ class Objective(nn.Module):
             terms["reconstruction"] = loss.total + config.point_map_weight * points.total
             terms["reconstruction/points"] = points.regression
         return terms
+
+    @staticmethod
+    def _metric_depth(batch: Batch, depth: Float[Tensor, "B S H W"]) -> Float[Tensor, ""]:
+        return metric_depth_loss(depth, batch.geometry.depth, batch.geometry.valid)
 
     @staticmethod
     def _language(batch: Batch, output: VidLLMOutput) -> Float[Tensor, ""]:
