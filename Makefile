@@ -43,8 +43,9 @@ demo: .venv/.ready-core ## Ask about, ground in and reconstruct the example clip
 test: .venv/.ready-dev ## Run the quick tests
 	@$(PYTHON_BIN) -m pytest -m "not slow"
 
-test-all: .venv/.ready-dev ## Run every test, with shapes checked
+test-all: .venv/.ready-dev ## Run every test, with shapes checked where nothing is compiled
 	@$(PYTHON_BIN) -m pytest --jaxtyping-packages=$(SHAPES),beartype.beartype
+	@$(PYTHON_BIN) -m pytest tests/models/test_compilation.py tests/models/test_transformer.py
 
 bench: .venv/.ready-dev ## Run the benchmarks
 	@$(PYTHON_BIN) benchmarks/run.py
