@@ -79,8 +79,8 @@ def times_table(record: dict) -> str:
         "*Official code (scaled)*: the time of VGGT's own code on a CPU, measured apart, times the "
         "ratio of the `torch.mm` rates; *floor*: the same if all our operations ran at the rate of "
         "`torch.mm`; *outside products*: what operations that multiply no matrices took (softmax, "
-        "norms, GELU, resizing, casts), by the same measure. Both together are the least that is "
-        "left where products run at the rate of `torch.mm`, which convolutions in float32 exceed. "
+        "norms, GELU, resizing, casts), by the same measure. Both together are what would be left "
+        "with products at the rate of `torch.mm`: no bound, as convolutions can exceed it. "
         "On a GPU, float32 convolutions use TF32 as PyTorch's default has it."
     )
     return f"## Time\n\n{table(header, rows)}\n\n{note}{emulation_note(record)}"

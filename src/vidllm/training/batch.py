@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import torch
@@ -201,9 +202,8 @@ def choose_turns(turns: Sequence[Turn], mix: TurnMix, rng: np.random.Generator) 
                 by_type[turn.question_type].append(turn)
         pools = [[group[i] for i in rng.permutation(len(group))] for group in by_type.values()]
         pools = [pools[i] for i in rng.permutation(len(pools))]
-        rounds = range(count)
-        taken = [turn for number in rounds for pool in pools for turn in _share(pool, number, mix)]
-        chosen += taken[:count]
+        shares = (_share(pool, number, mix) for number in range(count) for pool in pools)
+        chosen += list(chain.from_iterable(shares))[:count]
     return chosen
 
 

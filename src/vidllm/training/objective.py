@@ -140,9 +140,8 @@ class Objective(nn.Module):
     @property
     def _metric_depth_alone(self) -> bool:
         """Whether the stage reads nothing but the encoder's inner blocks."""
-        return {name for name, weight in vars(self.stage.losses).items() if weight} == {
-            "metric_depth"
-        }
+        asked = [name for name, weight in vars(self.stage.losses).items() if weight]
+        return asked == ["metric_depth"]
 
     @property
     def scored(self) -> bool:
