@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidllm.models.dense_head import FusionBlock, resize
+from vidllm.models.dense_head import DPTDecoder, FusedUpsampling, FusionBlock, resize
 from vidllm.models.global_frame_attention import GlobalFrameAttention
-from vidllm.models.rope import ROPE_BASE, RopeTables, apply_rope, token_positions
+from vidllm.models.rope import ROPE_BASE, RopeTables, token_positions
 from vidllm.models.transformer import Attention
 from vidllm.models.vggt import VGGT, VGGTConfig
 
@@ -84,9 +84,14 @@ class _PlainAttention(Attention):
         quarter = tokens.shape[-1] // 4
         steps = torch.arange(int(positions.max()) + 1, device=tokens.device).float()
         exponents = torch.arange(quarter, device=tokens.device) / quarter
-        angles = steps[:, None] / ROPE_BASE**exponents
-        cos, sin = (F.embedding(positions, table) for table in (angles.cos(), angles.sin()))
-        return apply_rope(tokens, RopeTables(cos[:, None, None], sin[:, None, None]))
+        angles = (steps[:, None] / ROPE_BASE**exponents).repeat(1, 2)
+        tables = angles.cos(), angles.sin()
+        halves = []
+        for half, place in zip(tokens.chunk(2, dim=-1), positions.unbind(-1), strict=True):
+            cos, sin = (F.embedding(place, table)[:, None] for table in tables)
+            first, second = half.chunk(2, dim=-1)
+            halves.append(half * cos + torch.cat((-second, first), dim=-1) * sin)
+        return torch.cat(halves, dim=-1)
 
 
 class _PlainFusionBlock(FusionBlock):
@@ -120,7 +125,8 @@ def plain(model: VGGT) -> VGGT:
     """The same network with the same weights, computed in the order of VGGT's definition.
 
     What our code saves is put back: rotations looked up in every attention with a wait for the
-    device, all layers kept, 1x1 convolutions after the resizing, PyTorch's fused attention.
+    device, all layers kept, 1x1 convolutions after the resizing, PyTorch's fused attention. To be
+    called before the decoders are fused.
     """
     model = copy.deepcopy(model)
     model.encoder.backbone.config._attn_implementation = "sdpa"
@@ -133,10 +139,12 @@ def count_flops(model: VGGT, num_frames: int, size: tuple[int, int]) -> float:
     """Operations of one scene, two a multiply-add, attention as plain products."""
     with torch.device("meta"):
         shape_only = VGGT(model.config).eval().requires_grad_(False)
-    if any(isinstance(module, _PlainFusionBlock) for module in model.modules()):
-        for module in shape_only.modules():
-            if type(module) is FusionBlock:
-                module.__class__ = _PlainFusionBlock
+    kinds = {type(module) for module in model.modules()}
+    for module in list(shape_only.modules()):
+        if type(module) is FusionBlock and _PlainFusionBlock in kinds:
+            module.__class__ = _PlainFusionBlock
+        if type(module) is DPTDecoder and FusedUpsampling in kinds:
+            module.fuse()
     images = torch.empty(num_frames, 3, *size, device="meta")
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
         shape_only(images)

@@ -85,12 +85,14 @@ def runner(model: VGGT, images: Tensor, mode: str) -> Callable[[], dict[str, Ten
 
 
 def networks(mode: str, options: argparse.Namespace, device: torch.device) -> dict[str, VGGT]:
-    """Ours and the definition's in a precision; the camera head stays in float32."""
+    """Ours and the definition's in a precision."""
     model = build(TINY if options.tiny else VIT_S).to(device)
     if "heads" in mode:
-        model.depth_head.to(torch.bfloat16)
-        model.point_head.to(torch.bfloat16)
+        for head in (model.camera_head, model.depth_head, model.point_head):
+            head.to(torch.bfloat16)
     definition = plain(model)
+    for head in (model.depth_head, model.point_head):
+        head.decoder.fuse()
     if mode != "float32":
         store_linears_in(torch.bfloat16, model.encoder, model.global_frame_attention)
     if options.compile:

@@ -8,6 +8,7 @@ from vidllm.models.dense_head import (
     DenseHead,
     DenseHeadConfig,
     DPTDecoder,
+    FusedUpsampling,
     FusionBlock,
     ResidualUnit,
     activate_dense,
@@ -61,6 +62,15 @@ def test_projecting_before_resizing_changes_nothing():
     refined = block.unit(maps + block.skip_unit(skip))
     expected = block.projection(resize(refined, (6, 8)))
     torch.testing.assert_close(block(maps, skip, (6, 8)), expected)
+
+
+def test_fused_decoder_is_the_same_up_to_the_border():
+    head = build()
+    expected = head(features(), (2, 3), (28, 42))
+    head.decoder.fuse()
+    fused = [isinstance(adapter, FusedUpsampling) for adapter in head.decoder.adapters]
+    assert fused == [True, True, False, False]
+    torch.testing.assert_close(head(features(), (2, 3), (28, 42)), expected)
 
 
 @pytest.mark.parametrize("grid", [(2, 3), (3, 2), (1, 6)])

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from vidllm.models.rope import grid_rope_tables
-from vidllm.models.transformer import QUERIES_AT_A_TIME, Attention, Block, BlockConfig, attend
+from vidllm.models.transformer import Attention, Block, BlockConfig, attend
 
 
 def test_attention_agrees_with_pytorch():
@@ -20,10 +20,12 @@ def test_attention_agrees_with_pytorch():
     torch.testing.assert_close(attention(tokens), expected)
 
 
-@pytest.mark.parametrize("length", [1, 5, QUERIES_AT_A_TIME + 1])
-def test_attention_in_bfloat16_is_rounded_only(length):
+@pytest.mark.parametrize("at_a_time", [1, 40, 2**21])
+def test_attention_in_bfloat16_is_rounded_only(monkeypatch, at_a_time):
+    """Whether one query, a few, or all heads at a time."""
+    monkeypatch.setattr("vidllm.models.transformer.SCORES_AT_A_TIME", at_a_time)
     generator = torch.Generator().manual_seed(0)
-    exact = [torch.randn(2, 3, n, 16, generator=generator) for n in (length, 7, 7)]
+    exact = [torch.randn(2, 3, n, 16, generator=generator) for n in (9, 7, 7)]
     expected = nn.functional.scaled_dot_product_attention(*exact)
     halves = [part.bfloat16() for part in exact]
     with torch.no_grad():
@@ -32,6 +34,16 @@ def test_attention_in_bfloat16_is_rounded_only(length):
     for attended in (plain, fused):
         assert attended.dtype == torch.bfloat16
         torch.testing.assert_close(attended.float(), expected, rtol=0.02, atol=0.02)
+
+
+@torch.no_grad()
+def test_attention_in_bfloat16_bears_large_scores():
+    """Of a score of 400, which is the largest of its row, no power is a number."""
+    query = key = 40 * torch.eye(16, dtype=torch.bfloat16).expand(2, 3, 16, 16)
+    value = torch.randn(2, 3, 16, 16).bfloat16()
+    assert torch.equal(attend(query, key, value), value)
+    others = (value.float().sum(dim=2, keepdim=True) - value.float()) / 15
+    torch.testing.assert_close(attend(query, -key, value).float(), others, rtol=0.02, atol=0.01)
 
 
 def test_block_starts_near_the_identity():

@@ -128,6 +128,7 @@ class ConcatenatedPipeline:
         vggt, llava_3d = (_SHORT_NAMES.get(part, part) for part in parts)
         geometry = load_vggt(vggt)
         geometry.point_head = None  # unprojected depth is the better source of points
+        geometry.depth_head.decoder.fuse()
         speaker = load_llava_3d(llava_3d) if language else (None, None)
         options = {"metric_scale": metric_scale, "name": name, "device": device, "dtype": dtype}
         return cls(geometry, *speaker, **options)

@@ -6,7 +6,8 @@ identity, patches start at ``(1, 1)``. There is no frame index: tables are those
 `apply_rope` repeats them over the frames of a sequence.
 
 Grid tables are computed once per (grid, dtype, device). Angles are float32 whatever the dtype, as
-in VGGT; sine and cosine are never computed below float32.
+in VGGT; sine and cosine are never computed below float32, and rounded to the dtype of what is
+rotated.
 """
 
 from functools import lru_cache
@@ -20,10 +21,12 @@ ROPE_BASE = 100.0
 
 
 class RopeTables(NamedTuple):
-    """Cosine and sine of every token's angles; the axis of length 2 is (row, column)."""
+    """What every channel of a token, and the one it is paired with, is multiplied by."""
 
-    cos: Float[Tensor, "*batch T 2 F"]
-    sin: Float[Tensor, "*batch T 2 F"]
+    cos: Float[Tensor, "T D"]
+    """Cosine of the channel's angle."""
+    sin: Float[Tensor, "T D"]
+    """Sine of the angle; negative for the first of a pair."""
 
 
 def token_positions(
@@ -37,16 +40,17 @@ def token_positions(
     return torch.cat((patches.new_zeros(num_special_tokens, 2), patches))
 
 
-def rope_tables(
-    positions: Int[Tensor, "*batch T 2"], head_dim: int, dtype: torch.dtype
-) -> RopeTables:
-    """Tables for tokens at any positions; ``F = head_dim / 4`` frequencies per axis."""
+def rope_tables(positions: Int[Tensor, "T 2"], head_dim: int, dtype: torch.dtype) -> RopeTables:
+    """Tables for tokens at any positions; ``head_dim / 4`` frequencies per axis."""
     if head_dim % 4:
         raise ValueError(f"head_dim {head_dim} is not a multiple of 4, which 2D RoPE needs")
     exponents = torch.arange(0, head_dim // 2, 2, device=positions.device).float() / (head_dim // 2)
     angles = positions.float()[..., None] * (1.0 / ROPE_BASE**exponents)
-    angles = angles.to(torch.promote_types(dtype, torch.float32))  # [*batch, T, 2, F]
-    return RopeTables(angles.cos(), angles.sin())
+    angles = angles.to(torch.promote_types(dtype, torch.float32))  # [T, 2, D/4]
+    cos, sin = angles.cos(), angles.sin()
+    return RopeTables(
+        torch.stack((cos, cos), dim=-2).flatten(1), torch.stack((-sin, sin), dim=-2).flatten(1)
+    )
 
 
 @lru_cache(maxsize=32)
@@ -67,14 +71,10 @@ def apply_rope(
 ) -> Float[Tensor, "B heads N D"]:
     """Rotate queries or keys.
 
-    Args:
-        tokens: ``N`` is a multiple of the tables' token count: whole frames, one after the other.
-        tables: of one frame ``[T, 2, D/4]``, or of anything that broadcasts with
-            ``[B, heads, N/T, T, 2, D/4]``.
+    ``N`` is a multiple of the tables' token count: whole frames, one after the other.
     """
-    num_frame_tokens, _, num_frequencies = tables.cos.shape[-3:]
-    pairs = tokens.unflatten(2, (-1, num_frame_tokens)).unflatten(-1, (2, 2, num_frequencies))
-    first, second = pairs.unbind(-2)  # [B, heads, S, T, 2, D/4]
-    cos, sin = tables
-    rotated = torch.stack((first * cos - second * sin, second * cos + first * sin), dim=-2)
-    return rotated.flatten(-3).flatten(2, 3)  # [B, heads, N, D]
+    cos, sin = (table.to(tokens.dtype) for table in tables)
+    frames = tokens.unflatten(2, (-1, len(cos)))  # [B, heads, S, T, D]
+    row_first, row_second, column_first, column_second = frames.chunk(4, dim=-1)
+    partners = torch.cat((row_second, row_first, column_second, column_first), dim=-1)
+    return (frames * cos).addcmul_(partners, sin).flatten(2, 3)  # [B, heads, N, D]

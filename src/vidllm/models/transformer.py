@@ -14,8 +14,10 @@ from torch.nn import functional as F
 
 from vidllm.models.rope import RopeTables, apply_rope
 
-QUERIES_AT_A_TIME = 256
-"""At most, of plain attention on a CPU: their scores stay in its cache."""
+SCORES_AT_A_TIME = 2**21
+"""About so many of plain attention on a CPU: they stay in its cache."""
+LARGEST_EXPONENT = 64
+"""Of two: sums of any number of such powers are far from overflow, and so are their inverses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,18 +72,41 @@ def attend(
     """Softmax attention by PyTorch's fused kernel, or faster.
 
     On a CPU that kernel takes as long in bfloat16 as in float32. There, and where no gradient is
-    wanted, plain products of a few queries at a time take half of it.
+    wanted, it is `_attend_by_products`.
     """
     in_halves = query.dtype == torch.bfloat16 and query.device.type == "cpu"
     if not in_halves or torch.is_grad_enabled():
         return F.scaled_dot_product_attention(query, key, value)
-    scaled = (query * query.shape[-1] ** -0.5).flatten(0, 1)
-    keys, values = key.flatten(0, 1).transpose(1, 2), value.flatten(0, 1)
-    attended = [
-        torch.bmm(torch.bmm(some, keys).softmax(dim=-1), values)
-        for some in scaled.chunk(math.ceil(scaled.shape[1] / QUERIES_AT_A_TIME), dim=1)
-    ]
-    return torch.cat(attended, dim=1).unflatten(0, query.shape[:2])
+    queries = (query * (math.log2(math.e) * query.shape[-1] ** -0.5)).flatten(0, 1)
+    attended = _attend_by_products(queries, key.flatten(0, 1), value.flatten(0, 1))
+    return attended.unflatten(0, query.shape[:2])
+
+
+@torch.compiler.disable
+def _attend_by_products(
+    queries: Float[Tensor, "H N D"], keys: Float[Tensor, "H M D"], values: Float[Tensor, "H M D"]
+) -> Float[Tensor, "H N D"]:
+    """``2^(q k) v / sum 2^(q k)``, a few heads or queries at a time.
+
+    A row's largest score is not taken from the others where no score can be so large that powers
+    overflow: none exceeds the product of the longest query and the longest key.
+    """
+    longest = (torch.linalg.vector_norm(part, dim=-1).amax() for part in (queries, keys))
+    overflows = bool(math.prod(longest) > LARGEST_EXPONENT)
+    num_queries, num_keys = queries.shape[1], keys.shape[1]
+    heads_at_a_time = max(1, SCORES_AT_A_TIME // (num_queries * num_keys))
+    queries_at_a_time = max(1, SCORES_AT_A_TIME // num_keys)
+    heads = zip(*(part.split(heads_at_a_time) for part in (queries, keys, values)), strict=True)
+    attended = []
+    for some_queries, some_keys, some_values in heads:
+        for some in some_queries.split(queries_at_a_time, dim=1):
+            scores = torch.bmm(some, some_keys.transpose(1, 2))
+            if overflows:
+                scores -= scores.amax(dim=-1, keepdim=True)
+            weights = scores.exp2_()
+            sums = weights.sum(dim=-1, keepdim=True)
+            attended.append(torch.bmm(weights, some_values).div_(sums).flatten(0, 1))
+    return torch.cat(attended).view_as(queries)
 
 
 class Mlp(nn.Module):
@@ -98,7 +123,7 @@ class Mlp(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """Learned factor per channel."""
+    """A residual branch, each channel times a learned factor, added to the tokens."""
 
     def __init__(self, dim: int, initial: float):
         super().__init__()
@@ -110,9 +135,11 @@ class LayerScale(nn.Module):
         """Set every factor to its initial value."""
         nn.init.constant_(self.gamma, self.initial)
 
-    def forward(self, tokens: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch C"]:
-        """Scale the channels."""
-        return tokens * self.gamma
+    def forward(
+        self, tokens: Float[Tensor, "*batch C"], branch: Float[Tensor, "*batch C"]
+    ) -> Float[Tensor, "*batch C"]:
+        """``tokens + gamma branch``."""
+        return torch.addcmul(tokens, branch, self.gamma)
 
 
 class Block(nn.Module):
@@ -131,5 +158,5 @@ class Block(nn.Module):
         self, tokens: Float[Tensor, "B N C"], rope: RopeTables | None = None
     ) -> Float[Tensor, "B N C"]:
         """Apply the block to each sequence of the batch."""
-        tokens = tokens + self.layer_scale1(self.attention(self.norm1(tokens), rope))
-        return tokens + self.layer_scale2(self.mlp(self.norm2(tokens)))
+        tokens = self.layer_scale1(tokens, self.attention(self.norm1(tokens), rope))
+        return self.layer_scale2(tokens, self.mlp(self.norm2(tokens)))
