@@ -56,7 +56,6 @@ def measure_vggt(device: torch.device, tiny: bool) -> list[dict]:
         from networks import TINY as config
     with torch.device("meta"):
         model = VGGT(config).eval().requires_grad_(False)
-        model.depth_head.decoder.fuse()
     model.to_empty(device=device)
     for parameter in model.parameters():
         parameter.normal_(std=0.02)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidllm.models.dense_head import DPTDecoder, FusedUpsampling, FusionBlock, resize
+from vidllm.models.dense_head import DPTDecoder, FusedConvolution, FusionBlock, resize
 from vidllm.models.global_frame_attention import GlobalFrameAttention
 from vidllm.models.rope import ROPE_BASE, RopeTables, token_positions
 from vidllm.models.transformer import Attention
@@ -143,7 +143,7 @@ def count_flops(model: VGGT, num_frames: int, size: tuple[int, int]) -> float:
     for module in list(shape_only.modules()):
         if type(module) is FusionBlock and _PlainFusionBlock in kinds:
             module.__class__ = _PlainFusionBlock
-        if type(module) is DPTDecoder and FusedUpsampling in kinds:
+        if type(module) is DPTDecoder and FusedConvolution in kinds:
             module.fuse()
     images = torch.empty(num_frames, 3, *size, device="meta")
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -76,7 +76,7 @@ def runner(model: VGGT, images: Tensor, mode: str) -> Callable[[], dict[str, Ten
     """A function that reconstructs once."""
     half = mode != "float32"
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def run() -> dict[str, Tensor]:
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=half):
             return model(images)

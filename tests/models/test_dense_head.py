@@ -8,7 +8,7 @@ from vidllm.models.dense_head import (
     DenseHead,
     DenseHeadConfig,
     DPTDecoder,
-    FusedUpsampling,
+    FusedConvolution,
     FusionBlock,
     ResidualUnit,
     activate_dense,
@@ -68,8 +68,10 @@ def test_fused_decoder_is_the_same_up_to_the_border():
     head = build()
     expected = head(features(), (2, 3), (28, 42))
     head.decoder.fuse()
-    fused = [isinstance(adapter, FusedUpsampling) for adapter in head.decoder.adapters]
+    fused = [isinstance(adapter, FusedConvolution) for adapter in head.decoder.adapters]
     assert fused == [True, True, False, False]
+    assert isinstance(head.decoder.output, FusedConvolution)
+    head.decoder.fuse()  # nothing is left to be done
     torch.testing.assert_close(head(features(), (2, 3), (28, 42)), expected)
 
 

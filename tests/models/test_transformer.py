@@ -20,7 +20,7 @@ def test_attention_agrees_with_pytorch():
     torch.testing.assert_close(attention(tokens), expected)
 
 
-@pytest.mark.parametrize("at_a_time", [1, 40, 2**21])
+@pytest.mark.parametrize("at_a_time", [1, 40, 10**6])
 def test_attention_in_bfloat16_is_rounded_only(monkeypatch, at_a_time):
     """Whether one query, a few, or all heads at a time."""
     monkeypatch.setattr("vidllm.models.transformer.SCORES_AT_A_TIME", at_a_time)

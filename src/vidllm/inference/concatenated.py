@@ -175,7 +175,7 @@ class ConcatenatedPipeline:
         """Everything with weights."""
         return (self.vggt,) if self.model is None else (self.vggt, self.model)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def reconstruct(self, frames: Frames, *, seed: int = 0) -> Reconstruction:
         """VGGT's cameras and depth, in metres; the seed draws frames for a depth network."""
         pictures = [Image.fromarray(image) for image in frames.images]

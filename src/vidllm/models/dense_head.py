@@ -8,7 +8,7 @@ Where VGGT departs from the textbook, so does this:
   at full resolution; its frequencies are computed in float64 and rounded to float32;
 - all resizing is bilinear with ``align_corners=True``.
 
-For inference a transposed convolution and the 3x3 convolution that follows it can be made one
+For inference the transposed convolutions and the 3x3 convolutions that follow them can be made one
 (`DPTDecoder.fuse`), which takes a quarter of their operations.
 
 Frames do not interact, so decoding a few at a time changes nothing but the memory. The 1x1
@@ -87,29 +87,37 @@ class FusionBlock(nn.Module):
         return resize(self.projection(self.unit(maps)), size)
 
 
-class FusedUpsampling(nn.Module):
-    """A transposed convolution without overlap and the 3x3 convolution after it, as one.
+class FusedConvolution(nn.Module):
+    """A convolution without overlap, which may upsample, and the 3x3 convolution after it, as one.
 
     What one place of the input adds to the result is the first kernel, convolved with the second:
     two wider. The first's bias ends where its result does, so near the border it counts less.
+    Resizing between the two may as well come before.
     """
 
-    def __init__(self, upsampling: nn.ConvTranspose2d, convolution: nn.Conv2d):
+    def __init__(self, first: nn.ConvTranspose2d | nn.Conv2d, second: nn.Conv2d):
         super().__init__()
-        self.stride = upsampling.stride
-        first, second = at_least_float32(upsampling.weight), at_least_float32(convolution.weight)
-        bias = torch.einsum("omhw,m->ohw", second, at_least_float32(upsampling.bias))[:, None]
-        dtype = convolution.weight.dtype
-        kernel = F.conv2d(first, second, padding=2)  # [C, F, k + 2, k + 2]
-        self.kernel = nn.Parameter(kernel.to(dtype), requires_grad=False)
-        self.bias = nn.Parameter(bias.to(dtype), requires_grad=False)  # [F, 1, 3, 3]
+        upsamples = isinstance(first, nn.ConvTranspose2d)
+        self.stride = first.stride
+        before = at_least_float32(first.weight if upsamples else first.weight.transpose(0, 1))
+        after = at_least_float32(second.weight)
+        inside = torch.einsum("omhw,m->ohw", after, at_least_float32(first.bias))[:, None]
+        parts = {
+            "kernel": F.conv2d(before, after, padding=2),  # [C, F, k + 2, k + 2]
+            "inside": inside,  # [F, 1, 3, 3], what the first's bias becomes
+            "bias": second.bias,
+        }
+        for name, values in parts.items():
+            fixed = values is not None
+            parameter = nn.Parameter(values.to(second.weight.dtype), False) if fixed else None
+            self.register_parameter(name, parameter)
 
     def forward(self, maps: Float[Tensor, "N C H W"]) -> Float[Tensor, "N F H2 W2"]:
-        """Upsample and convolve."""
-        upsampled = F.conv_transpose2d(maps, self.kernel, stride=self.stride, padding=1)
-        inside = maps.new_ones(1, 1, *upsampled.shape[-2:])
-        bias = F.conv2d(inside, self.bias, padding=1)
-        return upsampled.add_(bias.contiguous(memory_format=torch.channels_last))
+        """Apply both."""
+        results = F.conv_transpose2d(maps, self.kernel, stride=self.stride, padding=1)
+        ones = maps.new_ones(1, 1, *results.shape[-2:])
+        constant = F.conv2d(ones, self.inside, self.bias, padding=1)
+        return results.add_(constant.contiguous(memory_format=torch.channels_last))
 
 
 class DPTDecoder(nn.Module):
@@ -145,14 +153,17 @@ class DPTDecoder(nn.Module):
 
     @torch.no_grad()
     def fuse(self) -> None:
-        """Join upsamplings with the convolutions after them, and lay kernels out channels last.
+        """Make convolutions that follow each other one, and lay kernels out channels last.
 
         For inference only: results stay up to rounding, names and number of weights do not.
         """
-        for index, upsampling in enumerate(self.resamplers):
-            if isinstance(upsampling, nn.ConvTranspose2d):
-                self.adapters[index] = FusedUpsampling(upsampling, self.adapters[index])
+        for index, resampler in enumerate(self.resamplers):
+            if isinstance(resampler, nn.ConvTranspose2d):
+                self.adapters[index] = FusedConvolution(resampler, self.adapters[index])
                 self.resamplers[index] = nn.Identity()
+        if isinstance(self.output, nn.Conv2d):
+            self.output = FusedConvolution(self.fusions[0].projection, self.output)
+            self.fusions[0].projection = nn.Identity()
         self.to(memory_format=torch.channels_last)
 
     def forward(

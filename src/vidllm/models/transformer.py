@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from vidllm.models.rope import RopeTables, apply_rope
 
-SCORES_AT_A_TIME = 2**21
+SCORES_AT_A_TIME = 2_300_000
 """About so many of plain attention on a CPU: they stay in its cache."""
 LARGEST_EXPONENT = 64
 """Of two: sums of any number of such powers are far from overflow, and so are their inverses."""
@@ -78,7 +78,8 @@ def attend(
     if not in_halves or torch.is_grad_enabled():
         return F.scaled_dot_product_attention(query, key, value)
     queries = (query * (math.log2(math.e) * query.shape[-1] ** -0.5)).flatten(0, 1)
-    attended = _attend_by_products(queries, key.flatten(0, 1), value.flatten(0, 1))
+    keys, values = key.flatten(0, 1), value.flatten(0, 1).contiguous()
+    attended = _attend_by_products(queries, keys, values)
     return attended.unflatten(0, query.shape[:2])
 
 
