@@ -88,7 +88,7 @@ def test_terminated_with_its_loader_processes_it_saves_and_goes_on(rooms, whole_
 
 
 def test_stages_by_the_clock_end_with_it_and_go_on(rooms, tmp_path):
-    config = recipe(replace(SPEAK, steps=10**6, minutes=0.05))
+    config = recipe(replace(SPEAK, steps=10**6, minutes=0.05, warmup=0.0))
     stopped = train(config, rooms, tmp_path, max_minutes=1e-9)
     assert (stopped.step, stopped.finished) == (1, False)
     report = train(config, rooms, tmp_path)

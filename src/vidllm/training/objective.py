@@ -30,6 +30,7 @@ from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training.batch import Batch
 from vidllm.training.config import StageConfig, TrainConfig
 from vidllm.training.teachers import Teacher, TeacherProjection
+from vidllm.training.turn_attention import attend_in_parts
 from vidllm.training.validation import Scores, answer_scores, box_scores, depth_scores
 from vidllm.types import UsageError
 
@@ -87,6 +88,7 @@ class Objective(nn.Module):
                 raise ValueError(f"stage {stage.name} distils from two, not {len(teachers)}")
             width = model.config.vision_config.hidden_size
             self.projection = TeacherProjection(width, *(teacher.width for teacher in teachers))
+        attend_in_parts(model.language_model)
 
     def forward(
         self,
