@@ -5,6 +5,7 @@
 Without arguments: the example clip, into docs/demo.png.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from textwrap import wrap
@@ -12,7 +13,7 @@ from textwrap import wrap
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vidllm import Pipeline, Reconstruction
+from vidllm import Pipeline, Reconstruction, VidLLMError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 QUESTION, REFERENCE = "What is in this room?", "the table"
@@ -67,10 +68,15 @@ def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
 
 def main() -> None:
     """Encode, ask, draw."""
-    video = sys.argv[1] if len(sys.argv) > 1 else str(REPOSITORY / "examples" / "room.mp4")
-    target = Path(sys.argv[2]) if len(sys.argv) > 2 else REPOSITORY / "docs" / "demo.png"
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("video", nargs="?", default=str(REPOSITORY / "examples" / "room.mp4"))
+    parser.add_argument("picture", nargs="?", type=Path, default=REPOSITORY / "docs" / "demo.png")
+    options = parser.parse_args()
     pipeline = Pipeline.from_pretrained("tiny")
-    scene = pipeline(video)
+    try:
+        scene = pipeline(options.video)
+    except VidLLMError as error:
+        sys.exit(f"error: {error}")
     answer, boxes = scene.ask(QUESTION), scene.ground(REFERENCE)
     r = scene.reconstruction
     chosen = np.linspace(0, len(r.images) - 1, COLUMNS).round().astype(int)
@@ -94,9 +100,9 @@ def main() -> None:
     draw = ImageDraw.Draw(picture)
     for row, line in enumerate(lines):
         draw.text((GAP, side + 2 * GAP + 22 * row), line, fill="black", font=font(16))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(target, optimize=True)
-    print(target)
+    options.picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(options.picture, optimize=True)
+    print(options.picture)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Makes four scenes of each split, as `vidllm rooms generate` does, and writes con
 and contact-sheet-2.jpg, six scenes each, into docs/rooms unless told otherwise.
 """
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -39,7 +39,9 @@ def frames(scene: StoredScene) -> list[np.ndarray]:
 
 def main() -> None:
     """Generate, lay out, write."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY / "docs" / "rooms"
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=REPOSITORY / "docs" / "rooms")
+    folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as made:
         scenes: list[list[StoredScene]] = []
