@@ -16,6 +16,11 @@ def autocast_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if able else torch.float32
 
 
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """To that dtype; nothing is cast where it is float32."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
 def halve_frozen(module: torch.nn.Module) -> None:
     """Keep in bfloat16 what does not learn, as it was shipped, for autocast not to copy it."""
     for parameter in module.parameters():

@@ -41,7 +41,7 @@ from vidllm.training.config import StageConfig, TrainConfig
 from vidllm.training.export import add_lora, export_model, exported_tensors, trained_tensors
 from vidllm.training.feeder import Feeder, Portion
 from vidllm.training.kept import KeptFeatures
-from vidllm.training.memory import autocast_dtype, halve_frozen, recompute_activations
+from vidllm.training.memory import autocast, autocast_dtype, halve_frozen, recompute_activations
 from vidllm.training.objective import Objective
 from vidllm.training.optimizer import build_optimizer, set_learning_rate
 from vidllm.training.running_mean import RunningMean
@@ -311,12 +311,12 @@ class _Loop:
         return losses | {"rate": rate, "gradient": norm}
 
     def _terms(self, portion: Portion) -> dict[str, Tensor]:
-        device = self.trainer.ranks.device
+        device, dtype = self.trainer.ranks.device, self.trainer.dtype
         batch = portion.batch.to(device)
-        kept = self.kept.of(self.trainer.model, batch, portion.key) if self.kept else None
-        dtype = self.trainer.dtype
+        with autocast(device, dtype):  # apart: it remembers weights that it cast without gradient
+            kept = self.kept.of(self.trainer.model, batch, portion.key) if self.kept else None
         torch.manual_seed(1_000_003 * (self.index + 1) + portion.number)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with autocast(device, dtype):
             truth = {"true_geometry": portion.true_geometry, "true_words": portion.true_words}
             return self.objective(batch, kept, **truth)
 
@@ -333,7 +333,7 @@ class _Loop:
 
     def _scores(self, batch: Batch) -> Scores:
         device, dtype = self.trainer.ranks.device, self.trainer.dtype
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with autocast(device, dtype):
             return self.objective.scores(batch.to(device))
 
     def _data(self) -> tuple[Feeder, Validation | None]:
