@@ -20,6 +20,7 @@ from small_training import (
 
 from vidllm.training import objective
 from vidllm.training.checkpoint import load_shards
+from vidllm.training.config import LossWeights
 from vidllm.training.tracking import plot_losses, read_log
 from vidllm.training.trainer import RunSettings, Trainer
 from vidllm.types import UsageError, VidLLMError
@@ -85,6 +86,18 @@ def test_terminated_with_its_loader_processes_it_saves_and_goes_on(rooms, whole_
     assert status == 0
     assert train(TWO_STAGES, rooms, tmp_path, workers=1).finished
     assert losses(tmp_path) == losses(whole_run)
+
+
+def test_bfloat16_beside_kept_features_changes_rounding_only(rooms, tmp_path):
+    """Keeping and learning are both in it."""
+    stage = replace(SPEAK, steps=1, given="geometry", lora=None, trained={"patch_3d": 1.0})
+    stage = replace(stage, losses=LossWeights(language=1))
+    gradients = []
+    for dtype in ("float32", "bfloat16"):
+        train(recipe(stage, dtype=dtype), rooms, tmp_path / dtype)
+        gradients.append(losses(tmp_path / dtype)[0][2]["gradient"])
+    assert gradients[0] > 0
+    assert gradients[1] == pytest.approx(gradients[0], rel=0.1)
 
 
 def test_stages_by_the_clock_end_with_it_and_go_on(rooms, tmp_path):
