@@ -313,7 +313,7 @@ class _Loop:
     def _terms(self, portion: Portion) -> dict[str, Tensor]:
         device, dtype = self.trainer.ranks.device, self.trainer.dtype
         batch = portion.batch.to(device)
-        with autocast(device, dtype):  # apart: PyTorch < 2.13 may remember casts without gradient
+        with autocast(device, dtype):  # apart: older PyTorch may remember casts without gradient
             kept = self.kept.of(self.trainer.model, batch, portion.key) if self.kept else None
         torch.manual_seed(1_000_003 * (self.index + 1) + portion.number)
         with autocast(device, dtype):
