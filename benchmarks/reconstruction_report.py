@@ -74,7 +74,7 @@ def times_table(record: dict) -> str:
             ]
         )
     header = ["frames", "precision", "ours", "definition", "ours / definition", "GFLOP"]
-    header += ["of the definition", "GFLOP/s", "`torch.mm` GFLOP/s", "ratio"]
+    header += ["GFLOP of the definition", "GFLOP/s", "`torch.mm` GFLOP/s", "ratio"]
     header += ["ours / official code (scaled)", "floor", "outside products"]
     note = (
         "*Official code (scaled)*: the time of VGGT's own code on a CPU, measured apart, times the "

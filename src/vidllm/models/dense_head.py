@@ -8,8 +8,8 @@ Where VGGT departs from the textbook, so does this:
   at full resolution; its frequencies are computed in float64 and rounded to float32;
 - all resizing is bilinear with ``align_corners=True``.
 
-For inference the transposed convolutions and the 3x3 convolutions that follow them can be made one
-(`DPTDecoder.fuse`), which takes a quarter of their operations.
+For inference convolutions that follow each other can be made one (`DPTDecoder.fuse`), which saves
+three quarters of the operations of the transposed ones and the 3x3 ones after them.
 
 Frames do not interact, so decoding a few at a time changes nothing but the memory. The 1x1
 convolution that follows each upsampling in a fusion block is applied before it: interpolation
@@ -95,6 +95,12 @@ class FusedConvolution(nn.Module):
     Resizing between the two may as well come before.
     """
 
+    kernel: Float[Tensor, "C F K K"]
+    inside: Float[Tensor, "F 1 3 3"]
+    """What the first's bias becomes."""
+    bias: Float[Tensor, "F"] | None
+    """The second's."""
+
     def __init__(self, first: nn.ConvTranspose2d | nn.Conv2d, second: nn.Conv2d):
         super().__init__()
         upsamples = isinstance(first, nn.ConvTranspose2d)
@@ -102,15 +108,10 @@ class FusedConvolution(nn.Module):
         before = at_least_float32(first.weight if upsamples else first.weight.transpose(0, 1))
         after = at_least_float32(second.weight)
         inside = torch.einsum("omhw,m->ohw", after, at_least_float32(first.bias))[:, None]
-        parts = {
-            "kernel": F.conv2d(before, after, padding=2),  # [C, F, k + 2, k + 2]
-            "inside": inside,  # [F, 1, 3, 3], what the first's bias becomes
-            "bias": second.bias,
-        }
-        for name, values in parts.items():
-            fixed = values is not None
-            parameter = nn.Parameter(values.to(second.weight.dtype), False) if fixed else None
-            self.register_parameter(name, parameter)
+        kernel = F.conv2d(before, after, padding=2)
+        self.register_buffer("kernel", kernel.to(second.weight.dtype))
+        self.register_buffer("inside", inside.to(second.weight.dtype))
+        self.register_buffer("bias", None if second.bias is None else second.bias.detach())
 
     def forward(self, maps: Float[Tensor, "N C H W"]) -> Float[Tensor, "N F H2 W2"]:
         """Apply both."""
@@ -155,7 +156,7 @@ class DPTDecoder(nn.Module):
     def fuse(self) -> None:
         """Make convolutions that follow each other one, and lay kernels out channels last.
 
-        For inference only: results stay up to rounding, names and number of weights do not.
+        For inference only: results stay up to rounding, the names of the weights do not.
         """
         for index, resampler in enumerate(self.resamplers):
             if isinstance(resampler, nn.ConvTranspose2d):

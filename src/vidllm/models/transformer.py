@@ -92,8 +92,10 @@ def _attend_by_products(
     A row's largest score is not taken from the others where no score can be so large that powers
     overflow: none exceeds the product of the longest query and the longest key.
     """
-    longest = (torch.linalg.vector_norm(part, dim=-1).amax() for part in (queries, keys))
-    overflows = bool(math.prod(longest) > LARGEST_EXPONENT)
+    longest_query, longest_key = (
+        torch.linalg.vector_norm(x, dim=-1).amax() for x in (queries, keys)
+    )
+    may_overflow = bool(longest_query * longest_key > LARGEST_EXPONENT)
     num_queries, num_keys = queries.shape[1], keys.shape[1]
     heads_at_a_time = max(1, SCORES_AT_A_TIME // (num_queries * num_keys))
     queries_at_a_time = max(1, SCORES_AT_A_TIME // num_keys)
@@ -102,7 +104,7 @@ def _attend_by_products(
     for some_queries, some_keys, some_values in heads:
         for some in some_queries.split(queries_at_a_time, dim=1):
             scores = torch.bmm(some, some_keys.transpose(1, 2))
-            if overflows:
+            if may_overflow:
                 scores -= scores.amax(dim=-1, keepdim=True)
             weights = scores.exp2_()
             sums = weights.sum(dim=-1, keepdim=True)
