@@ -166,7 +166,7 @@ def test_boxes_of_several_questions_and_scenes_are_those_of_each_alone():
         alone = model.ground(hidden[row : row + 1], scene, torch.tensor([index]))
         torch.testing.assert_close(together.boxes[-1][row], alone.boxes[-1][0])
         torch.testing.assert_close(together.match_logits[row], alone.match_logits[0])
-        torch.testing.assert_close(together.query_points[row], alone.query_points[0])
+        assert together.query_patches[row].equal(alone.query_patches[0])
 
 
 def test_without_a_metric_head_relative_units_pass_for_metres():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from small_training import ALL, JOINT, TURNS, WORDS, make_student, recipe
 
+from vidllm.losses.vision_language import grounding_loss
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
 from vidllm.training.batch import Collator
 from vidllm.training.config import LossWeights, TurnMix
@@ -37,10 +38,10 @@ class Oracle:
         return torch.randn(len(images), patches, self.width, generator=generator)
 
 
-def make_batch(rooms, turns=TURNS):
+def make_batch(rooms, turns=TURNS, scenes=1):
     dataset = RoomsDataset(rooms, SampleSettings(num_frames=2, short_side=56))
     collator = Collator(make_student()[1], turns, WORDS)
-    return collator([dataset[0]], np.random.default_rng(0))
+    return collator([dataset[index] for index in range(scenes)], np.random.default_rng(0))
 
 
 def objective(losses: LossWeights) -> Objective:
@@ -110,6 +111,26 @@ def test_predicted_patches_are_in_the_true_room_frame(rooms):
     centers = geometry.world_points[:, :, 7::14, 7::14].flatten(1, 3)
     moved = centers @ rooms_from_world[:, :3, :3].mT + rooms_from_world[:, None, :3, 3]
     torch.testing.assert_close(scene.patch_points, moved, atol=1e-4, rtol=1e-4)
+
+
+def test_queries_stand_for_what_their_patches_truly_show(rooms, monkeypatch):
+    """Boxes are judged from where patches are, wherever the model thinks they are."""
+    judged = []
+
+    def judge(boxes, logits, targets, *, query_points, config):
+        judged.append(query_points)
+        return grounding_loss(boxes, logits, targets, query_points=query_points, config=config)
+
+    monkeypatch.setattr("vidllm.training.objective.grounding_loss", judge)
+    batch, module = make_batch(rooms, scenes=2), objective(LossWeights(grounding=1.0))
+    features = module.model.encode_frames(batch.images)
+    wrong = Kept(features=replace(features, taps=[]), patch_points=batch.patch_points + 9)
+    assert module(batch, wrong)["grounding"].isfinite()
+    scene_of = [scene for scene, own in enumerate(batch.targets) for _ in own]
+    assert set(scene_of) == {0, 1}
+    assert len(judged[0]) == len(scene_of)
+    for scene, points in zip(scene_of, judged[0], strict=True):
+        assert torch.cdist(points, batch.patch_points[scene]).amin(dim=-1).max() < 0.01
 
 
 def test_true_words_are_told_but_not_scored(rooms):

@@ -70,7 +70,7 @@ def test_the_best_match_is_compared_with_the_one_box_that_answers():
     output = GroundingOutput(
         boxes=[torch.tensor([[box, far], [half, far], [far, box], [box, far], [box, far]])],
         match_logits=torch.tensor([[1.0, 0, 0], [1, 0, 0], [1, 0, 0], [0, 0, 1], [1, 0, 0]]),
-        query_points=torch.zeros(5, 2, 3),
+        query_patches=None,
     )
     target, none = torch.tensor([box]), torch.zeros(0, 6)
     scores = box_scores(output, [target, target, target, target, none])

@@ -2,9 +2,9 @@
 
 The cross-entropy of answers is the model's. Here every ``<LOC>`` has a set of target boxes, which
 may be empty ("there is no such object"). `match_queries` decides which queries stand for which
-target: always the one that the Hungarian algorithm assigns; any that starts inside the target,
-which sees the object whatever its box is like so far; and any whose box already covers a target
-well, which must not be trained away from it.
+target: always the one that the Hungarian algorithm assigns; any whose patch truly lies inside the
+target, which sees the object whatever its box is like so far; and any whose box already covers a
+target well, which must not be trained away from it.
 
 What is unusual: one matching, made from the last layer, serves all decoder layers, so that a query
 has one duty throughout and the device is read back once a step. In proposal mode the matching is
@@ -86,7 +86,8 @@ def grounding_loss(
         boxes: Predicted after each decoder layer, last layer last.
         match_logits: Of every query and, last, of *nothing* (Q1 = Q + 1).
         targets: Per ``<LOC>``, its boxes; may be empty.
-        query_points: Where the queries started.
+        query_points: Where the patches that the queries started at truly are: predicted places of
+            an object's patches may lie outside its box.
         proposals: The boxes chosen from, where they were given.
     """
     candidates = boxes[-1] if proposals is None else proposals

@@ -62,13 +62,14 @@ class GroundingOutput(NamedTuple):
     """Centre and size after each layer; the last is the result."""
     match_logits: Float[Tensor, "*loc T"]
     """Scaled cosine similarity to ``<LOC>``; the last entry stands for *nothing*."""
-    query_points: Float[Tensor, "*loc Q 3"]
-    """Where the queries started."""
+    query_patches: Int[Tensor, "*loc Q"] | None
+    """Patch that each query started at; None where boxes were given."""
 
     def at(self, *index: Tensor) -> "GroundingOutput":
         """Some ``<LOC>``, by indices into the leading axes."""
         boxes = [layer[index] for layer in self.boxes]
-        return GroundingOutput(boxes, self.match_logits[index], self.query_points[index])
+        patches = None if self.query_patches is None else self.query_patches[index]
+        return GroundingOutput(boxes, self.match_logits[index], patches)
 
 
 def group_by_scene(
@@ -232,9 +233,11 @@ class GroundingHead(nn.Module):
             patch_points: Their positions in the room frame.
             proposals: Boxes to choose from; queries are then placed at their centres.
         """
-        query_points = (
-            self._place_queries(patch_points) if proposals is None else proposals[..., :3]
-        )
+        if proposals is None:
+            started = self._place_queries(patch_points)  # [B, Q]
+            query_points = gather_neighbours(patch_points, started)
+        else:
+            started, query_points = None, proposals[..., :3]
         loc = self.loc_projection(loc_hidden)[:, :, None]  # [B, L, 1, C]
         queries = self.query_position(query_points)[:, None].expand(-1, loc.shape[1], -1, -1)
         tokens = torch.cat([queries, loc], dim=2)  # [B, L, T, C]
@@ -244,17 +247,18 @@ class GroundingHead(nn.Module):
         _, nearest = knn(query_points, patch_points, largest)
         patches = self.patch_projection(patches)
 
-        started = query_points[:, None].expand(-1, loc.shape[1], -1, -1)
         boxes = []
         for layer, count in zip(self.layers, self.config.neighbours, strict=True):
             neighbourhood = (query_points, patches, patch_points, nearest[..., :count])
             tokens, parameters = layer(tokens, distances, neighbourhood)
-            boxes.append(self._decode_box(parameters, started))
+            boxes.append(self._decode_box(parameters, query_points[:, None]))
+        if started is not None:
+            started = started[:, None].expand(-1, loc.shape[1], -1)
         return GroundingOutput(boxes, self._match(tokens), started)
 
-    def _place_queries(self, patch_points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B Q 3"]:
+    def _place_queries(self, patch_points: Float[Tensor, "B N 3"]) -> Int[Tensor, "B Q"]:
         count = min(self.config.num_queries, patch_points.shape[1])
-        return gather_neighbours(patch_points, farthest_point_sample(patch_points, count))
+        return farthest_point_sample(patch_points, count)
 
     @staticmethod
     def _decode_box(parameters: Tensor, query_points: Tensor) -> Float[Tensor, "B L Q 6"]:
