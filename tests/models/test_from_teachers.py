@@ -99,8 +99,6 @@ def test_language_is_llava_3ds(teachers, start):
         logits = model.language_model(ids).logits
         expected = llava_3d.language_model(ids).logits
         torch.testing.assert_close(logits[..., :vocabulary], expected)
-        mean = expected.mean(dim=-1, keepdim=True).expand(-1, -1, 3)
-        torch.testing.assert_close(logits[..., vocabulary:], mean, rtol=1e-3, atol=1e-4)
         tokens = torch.rand(5, 48)
         torch.testing.assert_close(
             model.patch_3d.projector(tokens), llava_3d.projector(tokens), rtol=1e-5, atol=1e-6

@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrai
 
 from vidllm.models.config import SPECIAL_TOKENS, VidLLMConfig
 from vidllm.models.differences import DIFFERENCE, STEP, decode_difference
-from vidllm.models.initialisation import initialise_all
+from vidllm.models.initialisation import initialise_all, special_token_rows
 from vidllm.models.lora import inject_lora, merge_lora
 from vidllm.models.pretrained import dinov2_small_path, language_model_path, weights_root
 from vidllm.models.processor import VidLLMProcessor
@@ -193,7 +193,7 @@ def assemble(
 
 
 def _add_special_tokens(language_model: PreTrainedModel, config: VidLLMConfig) -> None:
-    """Grow the vocabulary by rows that start as the mean of all others."""
+    """Grow the vocabulary."""
     vocabulary = language_model.config.vocab_size
     if vocabulary == config.text_config.vocab_size:
         return
@@ -205,4 +205,4 @@ def _add_special_tokens(language_model: PreTrainedModel, config: VidLLMConfig) -
     language_model.resize_token_embeddings(config.text_config.vocab_size, mean_resizing=False)
     for table in {language_model.get_input_embeddings(), language_model.get_output_embeddings()}:
         with torch.no_grad():
-            table.weight[vocabulary:] = table.weight[:vocabulary].mean(dim=0)
+            table.weight[vocabulary:] = special_token_rows(table.weight[:vocabulary])

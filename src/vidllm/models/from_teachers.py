@@ -10,7 +10,7 @@ Vid-LLM                          from
 ``vision_encoder``               VGGT's encoder
 ``global_frame_attention``       VGGT's alternating attention
 ``camera_head``, ``dense_head``  VGGT's camera and depth heads
-``language_model``               LLaVA-3D's; a row for each added token, the mean of all
+``language_model``               LLaVA-3D's; a row for each added token
 ``patch_3d.projector``           LLaVA-3D's
 all else                         `vidllm.models.initialisation`
 ===============================  =====================================================
@@ -37,7 +37,7 @@ from vidllm.models.convert import (
     open_weights,
     refuse_taken,
 )
-from vidllm.models.initialisation import initialise
+from vidllm.models.initialisation import initialise, special_token_rows
 from vidllm.models.llava_3d import LLaVA3DConfig
 from vidllm.models.llava_3d_processor import SYSTEM
 from vidllm.models.official_weights import check_weights
@@ -226,11 +226,10 @@ def _renamed(kind: str, name: str) -> str | None:
 
 
 def _grown(name: str, tensor: Tensor) -> Tensor:
-    """Vocabularies with a row for each added token, the mean of all others."""
+    """Vocabularies with a row for each added token."""
     if name not in _VOCABULARY:
         return tensor
-    mean = tensor.float().mean(dim=0, keepdim=True).to(tensor.dtype)
-    return torch.cat([tensor, mean.expand(len(SPECIAL_TOKENS), -1)])
+    return torch.cat([tensor, special_token_rows(tensor)])
 
 
 def _all_weights(

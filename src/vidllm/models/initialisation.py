@@ -16,12 +16,17 @@ grounding                      linear layers Xavier; box layers 0: boxes start a
                                half a metre wide; distance bias sigma 1, 1/2, 1/4, ... per head;
                                temperature 0.07
 encoder, language model        Hugging Face's, or loaded
+added tokens                   rows as if they were words: normal, mean and spread of all words
 =============================  ===============================================================
 
 Modules that need more than the first three rows say so in their own ``reset_parameters``.
 """
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vidllm.models.config import SPECIAL_TOKENS
 
 
 def initialise(module: nn.Module) -> None:
@@ -41,3 +46,15 @@ def initialise_all(model: nn.Module) -> None:
     for name, child in model.named_children():
         if name not in ("vision_encoder", "language_model"):
             child.apply(initialise)
+
+
+def special_token_rows(words: Float[Tensor, "V D"]) -> Float[Tensor, "T D"]:
+    """Rows of a vocabulary for the added tokens, always the same.
+
+    Not the mean of all words, which is usual: as the mean of all logits is never the largest, such
+    a token could not be said while the head stands still under adapters.
+    """
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(len(SPECIAL_TOKENS), words.shape[1], generator=generator).to(words.device)
+    known = words.float()
+    return (known.mean(dim=0) + known.std(dim=0) * drawn).to(words.dtype)
