@@ -24,7 +24,7 @@ from training_runs import (
     write_report,
 )
 
-from vidllm.recipes import ABLATIONS, ablation
+from vidllm.training.recipes import ABLATIONS, ablation
 
 Results = dict[str, dict[int, list[dict]]]
 """By row and seed, the log's rows with scores."""

@@ -20,8 +20,8 @@ from training_runs import (
     write_report,
 )
 
-from vidllm.recipes import TRAININGS
 from vidllm.rooms.archive import Archive
+from vidllm.training.recipes import TRAININGS
 
 Curves = dict[str, list[dict]]
 """By number of scenes, the log's rows with scores."""

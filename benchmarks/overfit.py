@@ -24,13 +24,13 @@ from training_runs import REPOSITORY, machine
 
 from vidllm.inference.loading import load_base
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
-from vidllm.recipes import RECONSTRUCTION, SEMANTIC, tiny_gpu
 from vidllm.training.batch import Batch, Collator
 from vidllm.training.config import LossWeights, StageConfig, TurnMix
 from vidllm.training.export import add_lora
 from vidllm.training.feeder import Feeder
 from vidllm.training.objective import Kept, Objective
 from vidllm.training.optimizer import build_optimizer, set_learning_rate
+from vidllm.training.recipes import RECONSTRUCTION, SPEECH, tiny_gpu
 from vidllm.training.stages import set_trainable, trained_parameters
 from vidllm.training.validation import mean_scores
 
@@ -59,7 +59,7 @@ def stages(steps: tuple[int, int], frames: int) -> tuple[StageConfig, StageConfi
     second = replace(
         joint,
         losses=LossWeights(reconstruction=1.0, metric_depth=1.0, language=1.0, grounding=1.0),
-        trained=dict.fromkeys(geometry, 0.3) | SEMANTIC | {"language_model": 1.0},
+        trained=dict.fromkeys(geometry, 0.3) | SPEECH,
         steps=steps[1],
         turns=TurnMix(qa=4, situated_qa=1, vsi=0, referring=2, multi_referring=0, captions=0),
         true_geometry=0.0,

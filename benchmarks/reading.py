@@ -20,9 +20,9 @@ from training_runs import REPOSITORY, machine
 from vidllm.inference.loading import load_trained
 from vidllm.models.outputs import FrameFeatures, SceneEncoding
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
-from vidllm.recipes import tiny_cpu
 from vidllm.training.batch import Batch, Collator
 from vidllm.training.objective import CERTAIN, answer_turns, certain_words
+from vidllm.training.recipes import tiny_cpu
 from vidllm.training.validation import Scores, Validation, answer_scores
 
 VARIANTS = (("predicted", "predicted"), ("predicted", "true"), ("true", "true"), ("no", "true"))

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "training": LIBRARY | {"models", "losses", "data", "rooms"},
     "evaluation": LIBRARY | {"models", "losses", "data", "rooms", "inference"},
     "inference": LIBRARY | {"models", "losses", "data", "recipes", "export"},
-    "recipes": BASE | {"models", "training"},
+    "recipes": BASE | {"models"},
     "serve": TOP,
     "app": TOP,
     "cli": TOP,

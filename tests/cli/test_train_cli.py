@@ -8,7 +8,7 @@ import pytest
 
 from vidllm.cli import main
 from vidllm.inference import loading
-from vidllm.recipes import TRAININGS
+from vidllm.training.recipes import TRAININGS
 
 sys.path.append(str(Path(__file__).parents[1] / "training"))  # helpers of its tests
 

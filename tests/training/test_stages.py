@@ -7,9 +7,10 @@ import torch
 from small_training import ALL, JOINT, RECONSTRUCT, SPEAK, make_student
 
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
-from vidllm.recipes import ABLATIONS, RECIPES, TRAININGS
+from vidllm.recipes import RECIPES
 from vidllm.training.export import add_lora
 from vidllm.training.optimizer import build_optimizer, schedule, set_learning_rate
+from vidllm.training.recipes import ABLATIONS, TRAININGS
 from vidllm.training.stages import set_trainable, trained_parameters
 from vidllm.types import UsageError
 

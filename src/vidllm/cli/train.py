@@ -99,7 +99,7 @@ class Train:
         )
 
     def _config(self) -> "TrainConfig":
-        from vidllm.recipes import TRAININGS
+        from vidllm.training.recipes import TRAININGS
 
         if self.recipe not in TRAININGS:
             raise UsageError(f"no recipe {self.recipe!r}: choose from {', '.join(TRAININGS)}")
