@@ -1,5 +1,6 @@
 """The command line on a small saved model: outputs, exit codes, nothing left behind."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from small_model import make_model, make_tokenizer
 
 from vidllm.cli import main
 from vidllm.models.processor import VidLLMProcessor
+from vidllm.types import Answer, Box3D
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +74,26 @@ def test_ask(run, video):
     assert {"sample", "encode", "answer"} <= set(record["scene"]["seconds"])
 
 
+@pytest.mark.parametrize("found", [0, 2])
+def test_an_answer_that_only_points_says_what_it_found(
+    model_directory, video, monkeypatch, capsys, found
+):
+    boxes = [Box3D(center=(1.0, 2.0, 0.5), size=(1.0, 1.0, 1.0))] * found
+    answer = Answer(question="q", text="", boxes=boxes)
+    monkeypatch.setattr("vidllm.inference.scene.Scene.ask", lambda *_, **__: answer)
+    assert main(["ask", str(video), "Locate it", "--model", str(model_directory)]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 1 + found
+    assert ("no boxes" in lines[0]) == (found == 0)
+
+
+def test_chat_is_not_silent_where_there_are_no_words(model_directory, video, monkeypatch, capsys):
+    monkeypatch.setattr("vidllm.inference.scene.Scene.ask_stream", lambda *_, **__: iter(()))
+    monkeypatch.setattr("sys.stdin", io.StringIO("Locate it\n\n"))
+    assert main(["chat", str(video), "--model", str(model_directory)]) == 0
+    assert "find" in capsys.readouterr().out
+
+
 def test_untrained_weights_are_named_once(run, video):
     _, _, errors = run("ask", video, "What is here?")
     assert errors.count("not trained") == 1
@@ -127,8 +149,6 @@ def test_reconstruct_writes_the_documented_arrays(run, video, tmp_path):
 
 
 def test_chat_reads_lines(model_directory, video, monkeypatch, capsys):
-    import io
-
     monkeypatch.setattr(sys, "stdin", io.StringIO("What is here?\nfind the chair\n\n"))
     code = main(["chat", str(video), "--model", str(model_directory), "--json"])
     lines = capsys.readouterr().out.strip().splitlines()

@@ -38,8 +38,10 @@ class Ask(Common):
             "model": pipeline.name,
             "trained": bool(pipeline.trained),
         }
-        boxes = f"\n{format_boxes(answer.boxes)}" if answer.boxes else ""
-        self.emit(record, answer.text + boxes)
+        lines = [answer.text] if answer.text else []
+        if answer.boxes or not answer.text:  # an answer that only points has no text
+            lines.append(format_boxes(answer.boxes))
+        self.emit(record, "\n".join(lines))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +153,11 @@ class Chat(Common):
                 answer.text,
             )
             return
+        written = ""
         for piece in scene.ask_stream(line):
             print(piece, end="", flush=True)
-        print()
+            written += piece
+        print("" if written.strip() else "no words: 'find ...' gives boxes")
 
 
 def check_question(text: str) -> None:
