@@ -234,10 +234,11 @@ class GroundingHead(nn.Module):
             proposals: Boxes to choose from; queries are then placed at their centres.
         """
         if proposals is None:
-            started = self._place_queries(patch_points)  # [B, Q]
-            query_points = gather_neighbours(patch_points, started)
+            query_patches = self._place_queries(patch_points)
+            query_points = gather_neighbours(patch_points, query_patches)
+            query_patches = query_patches[:, None].expand(-1, loc_hidden.shape[1], -1)
         else:
-            started, query_points = None, proposals[..., :3]
+            query_patches, query_points = None, proposals[..., :3]
         loc = self.loc_projection(loc_hidden)[:, :, None]  # [B, L, 1, C]
         queries = self.query_position(query_points)[:, None].expand(-1, loc.shape[1], -1, -1)
         tokens = torch.cat([queries, loc], dim=2)  # [B, L, T, C]
@@ -252,9 +253,7 @@ class GroundingHead(nn.Module):
             neighbourhood = (query_points, patches, patch_points, nearest[..., :count])
             tokens, parameters = layer(tokens, distances, neighbourhood)
             boxes.append(self._decode_box(parameters, query_points[:, None]))
-        if started is not None:
-            started = started[:, None].expand(-1, loc.shape[1], -1)
-        return GroundingOutput(boxes, self._match(tokens), started)
+        return GroundingOutput(boxes, self._match(tokens), query_patches)
 
     def _place_queries(self, patch_points: Float[Tensor, "B N 3"]) -> Int[Tensor, "B Q"]:
         count = min(self.config.num_queries, patch_points.shape[1])

@@ -261,14 +261,14 @@ class Objective(nn.Module):
 
     def _grounding(self, batch: Batch, output: VidLLMOutput) -> Terms:
         targets = [boxes for scene in batch.targets for boxes in scene]
-        found, started = output.grounding, output.grounding.query_patches
-        counts = torch.tensor([len(scene) for scene in batch.targets], device=started.device)
-        scene_index = torch.arange(len(counts), device=started.device).repeat_interleave(counts)
+        found, patches = output.grounding, output.grounding.query_patches
+        counts = torch.tensor([len(scene) for scene in batch.targets], device=patches.device)
+        scene_index = torch.arange(len(counts), device=patches.device).repeat_interleave(counts)
         loss = grounding_loss(
             found.boxes,
             found.match_logits,
             targets,
-            query_points=batch.patch_points[scene_index[:, None], started],
+            query_points=batch.patch_points[scene_index[:, None], patches],
             config=self.config.grounding,
         )
         terms = {"grounding": loss.total, "grounding/match": loss.match}

@@ -37,17 +37,16 @@ def tiny_cpu() -> TrainConfig:
         learning_rate=3e-4,
         turns=TurnMix(qa=0, situated_qa=0, vsi=0, referring=0, multi_referring=0, captions=0),
     )
+    match, reconstruct, depth = _geometric_stages(distill)
     words = replace(
-        distill,
+        match,
         name="words",
         losses=LossWeights(words=1.0),
         trained={"word_anchors": 1.0},
         steps=1500,
-        num_frames=12,
-        learning_rate=1e-3,
-        given="encoder",
+        augmentation=distill.augmentation,
     )
-    stages = distill, *_geometric_stages(distill), words, *_spoken_stages()
+    stages = distill, match, reconstruct, depth, words, *_spoken_stages()
     return TrainConfig(name="tiny_cpu", stages=stages, ema=0.99)
 
 
