@@ -7,7 +7,7 @@ the last one is used; how many of them changes no batch.
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from vidllm.rooms.conversations import Turn
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
 from vidllm.rooms.language import LanguageSettings
 from vidllm.training.batch import Batch, Collator
@@ -24,6 +25,8 @@ from vidllm.types import UsageError, VidLLMError
 
 COLOR = "color"
 """The group of words that are colours."""
+PLACES = "where"
+"""The type of question that has several answers of equal right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,7 @@ class Feeder(Dataset[Portion | VidLLMError]):
         colors = self.collator.words.get(COLOR)
         if colors and true_words and draws[2] < stage.exchanged_colors:
             samples = [exchange_colors(sample, colors, rng) for sample in samples]
+        samples = [replace(s, conversations=draw_places(s.conversations, rng)) for s in samples]
         return Portion(
             number=number,
             batch=self.collator(samples, rng),
@@ -149,6 +153,22 @@ class Feeder(Dataset[Portion | VidLLMError]):
                 batches.append(group.copy())
                 group.clear()
         return batches
+
+
+def draw_places(turns: Sequence[Turn], rng: np.random.Generator) -> tuple[Turn, ...]:
+    """Where something is: any place that is accepted, not always the most telling.
+
+    "Against the wall" is accepted for half of what is asked, but seldom told first; who learns the
+    first answers alone names neighbours that are not there.
+    """
+    drawn = []
+    for turn in turns:
+        if turn.question_type == PLACES and turn.accepted:
+            answers = [turn.answer, *turn.accepted]
+            first = answers.pop(int(rng.integers(len(answers))))
+            turn = replace(turn, answer=first, accepted=tuple(answers))
+        drawn.append(turn)
+    return tuple(drawn)
 
 
 def _amounts(stage: StageConfig) -> LanguageSettings | None:
