@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from small_training import SPEAK, TURNS, WORDS, make_student
 
+from vidllm.rooms.conversations import Turn
+from vidllm.rooms.dataset import RoomsDataset, SampleSettings
 from vidllm.training.batch import Collator
 from vidllm.training.config import TurnMix
-from vidllm.training.feeder import Feeder
+from vidllm.training.feeder import Feeder, draw_places
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +49,23 @@ def test_only_some_types_are_asked(rooms, processor):
     asked = questions(portion, processor)
     assert asked
     assert all("many" in text or "number" in text or "Count" in text for text in asked)
+
+
+WHERE = Turn(kind="qa", question_type="where", question="?", answer="a", accepted=("b", "c"))
+
+
+def test_every_accepted_place_is_taught():
+    count = replace(WHERE, question_type="count")
+    told = [draw_places((WHERE, count), np.random.default_rng(seed)) for seed in range(30)]
+    assert {place.answer for place, _ in told} == {"a", "b", "c"}
+    assert all({place.answer, *place.accepted} == {"a", "b", "c"} for place, _ in told)
+    assert all(other == count for _, other in told)
+
+
+def test_a_place_is_told_otherwise_when_it_is_asked_for_again(rooms, processor, monkeypatch):
+    sample = RoomsDataset([rooms], SampleSettings(num_frames=3, short_side=56))[0]
+    sample = replace(sample, conversations=(WHERE,))
+    monkeypatch.setattr(RoomsDataset, "__getitem__", lambda *_: sample)
+    feeder = Feeder([rooms], SPEAK, Collator(processor, TURNS, WORDS), short_side=56, seed=0)
+    told = [questions(feeder.portion(number), processor) for number in range(12)]
+    assert len(set.union(*told)) == 3
