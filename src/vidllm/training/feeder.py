@@ -25,7 +25,7 @@ from vidllm.types import UsageError, VidLLMError
 
 COLOR = "color"
 """The group of words that are colours."""
-PLACES = "where"
+WHERE = "where"
 """The type of question that has several answers of equal right."""
 
 
@@ -163,7 +163,7 @@ def draw_places(turns: Sequence[Turn], rng: np.random.Generator) -> tuple[Turn, 
     """
     drawn = []
     for turn in turns:
-        if turn.question_type == PLACES and turn.accepted:
+        if turn.question_type == WHERE and turn.accepted:
             answers = [turn.answer, *turn.accepted]
             first = answers.pop(int(rng.integers(len(answers))))
             turn = replace(turn, answer=first, accepted=tuple(answers))
