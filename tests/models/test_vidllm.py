@@ -5,8 +5,10 @@ import torch
 from small_model import make_config, make_model, make_tokenizer
 from transformers import AutoModel
 
+from vidllm.geometry.alignment import align_scale
 from vidllm.geometry.camera import unproject
 from vidllm.geometry.matched_cameras import MatchedCameras
+from vidllm.geometry.straight_edges import find_edges
 from vidllm.models.processor import VidLLMProcessor
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 
@@ -65,13 +67,21 @@ def test_cameras_follow_from_matches_where_the_model_has_a_patch_matcher():
     assert not torch.equal(regressed.extrinsics[:, 1], regressed.extrinsics[:, 0])
 
 
-def test_matches_place_a_camera_and_scale_its_depth(monkeypatch):
+def align_scale_of(geometry, metric):
+    """Of relative depth to a metric one."""
+    relative, weights = geometry.relative_depth, geometry.depth_conf
+    return align_scale(relative, metric, weights, max_frames=3).scale[:, None, None, None]
+
+
+@pytest.mark.parametrize("focal", [None, 60.0])
+def test_matches_place_a_camera_and_scale_its_depth(monkeypatch, focal):
     model = make_model(patch_matcher={})
+    model.config.metric_depth["focal"] = focal
     images = torch.rand(1, 3, 3, 56, 84, generator=torch.Generator().manual_seed(0))
     given = {}
 
-    def found(descriptors, depth, intrinsics, *, patch_size, seed):
-        given.update(descriptors=descriptors, depth=depth)
+    def found(descriptors, depth, intrinsics, *, patch_size, edges, seed):
+        given.update(descriptors=descriptors, depth=depth, edges=edges, guess=intrinsics)
         moved = torch.eye(3, 4).repeat(3, 1, 1)
         moved[1, 0, 3] = 0.5
         factor = torch.tensor([1.0, 1.1, 0.9])
@@ -85,14 +95,23 @@ def test_matches_place_a_camera_and_scale_its_depth(monkeypatch):
     with torch.no_grad():
         scene = model.encode_scene(images)
         unmatched = model.encode_scene(images, speak=False).geometry
-    mean = (unmatched.depth * unmatched.metric_depth).sqrt()
     torch.testing.assert_close(given["descriptors"], scene.descriptors[0])
-    torch.testing.assert_close(given["depth"], mean[0, :, 7::14, 7::14])
-    geometry = scene.geometry
-    factor = torch.tensor([1.0, 1.1, 0.9])[:, None, None]
-    torch.testing.assert_close(geometry.depth[0], mean[0] * factor)
-    assert geometry.extrinsics[0, 1, 0, 3] == 0.5
+    torch.testing.assert_close(given["edges"].position, find_edges(images[0]).position)
+    lens = given["guess"][:, [0, 1], [0, 1]]
+    torch.testing.assert_close(lens, lens[:1, :1].expand(3, 2))  # one for all frames
+
+    metric = unmatched.metric_depth
+    if focal is not None:
+        metric = metric * lens[0, 0] / focal
+    scale = align_scale_of(unmatched, metric)
+    mean = (unmatched.relative_depth * scale * metric).sqrt()[0]
+    torch.testing.assert_close(given["depth"], mean[:, 7::14, 7::14])
+    geometry, longer = scene.geometry, 1.0 if focal is None else 1.2
+    factor = longer * torch.tensor([1.0, 1.1, 0.9])[:, None, None]
+    torch.testing.assert_close(geometry.depth[0], mean * factor)
+    torch.testing.assert_close(geometry.extrinsics[0, 1, 0, 3], torch.tensor(0.5 * longer))
     torch.testing.assert_close(geometry.intrinsics[0], given["lens"])
+    torch.testing.assert_close(geometry.scale.scale, longer * scale.flatten())
     points = unproject(geometry.depth, geometry.extrinsics, geometry.intrinsics)
     torch.testing.assert_close(geometry.world_points, points)
 

@@ -8,7 +8,7 @@ What is unusual:
   batch, so that a scene gets the same factor alone and in company.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,6 +28,14 @@ class ScaleAlignment:
     """The least-squares factor of each frame that was used, NaN elsewhere."""
     spread: Float[Tensor, "*batch"]
     """Median absolute deviation of ``scale_per_frame`` from ``scale``, over ``scale``."""
+
+    def times(self, factor: Float[Tensor, "*batch"]) -> "ScaleAlignment":
+        """Where metres turn out to be longer by a factor."""
+        return replace(
+            self,
+            scale=self.scale * factor,
+            scale_per_frame=self.scale_per_frame * factor[..., None],
+        )
 
 
 def align_scale(

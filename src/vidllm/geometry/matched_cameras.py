@@ -7,9 +7,8 @@ each camera. From both the cameras follow:
 2. `relative_poses` (RANSAC): similarities through three matches each (Umeyama 1991), drawn at
    random; the one that most matches agree with is refined by its reprojections.
 3. `chain_poses`: along the spanning tree of the highest scores, motions add up to cameras.
-4. `_BundleAdjustment`: cameras, a factor on each frame's depth and one on the focal length of all
-   frames are moved until reprojections agree best (Cauchy's loss, L-BFGS). Depth keeps its scale in
-   the mean.
+4. `BundleAdjustment`: cameras, a factor on each frame's depth and one on the focal length of all
+   frames are moved until reprojections, and straight edges with the room's axes, agree best.
 
 A few hundred patches a frame: it all runs on the CPU, without gradients to what is given.
 """
@@ -21,24 +20,18 @@ from jaxtyping import Bool, Float
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 from torch import Tensor
 
-from vidllm.geometry.camera import rebase_extrinsics, to_homogeneous
+from vidllm.geometry.bundle_adjustment import NEAR, BundleAdjustment, patch_centers, skew
+from vidllm.geometry.camera import rebase_extrinsics
 from vidllm.geometry.patch_matches import LEAST_MATCHES, PAIRS_PER_CHUNK, Matches, match_patches
+from vidllm.geometry.straight_edges import Edges
 
 _HYPOTHESES = 200
-_NEAR = 0.8
-"""Patches: the error at which a match counts half."""
 _LEAST_SHARE = 0.6
 """Of two frames' matches, that agree on a motion: with fewer it may be chance. On predicted depth
 of Rooms, a motion on which 60 to 70 % agree is right in four of ten cases, from 80 % on in eight,
 from 90 % on nearly always, below 60 % hardly ever."""
 _SCALES = (0.75, 1.33)
 """Between two frames' depths, at most."""
-_GATES = (8.0, 5.0, 4.0)
-"""Matches with larger errors, in units of their tolerance, are left out of each adjustment."""
-_DEPTH_TOLERANCE = 0.15
-_DEPTH_PRIOR = 0.1
-_FOCAL_PRIOR = 0.15
-"""Standard deviations of logarithms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +54,17 @@ def cameras_from_matches(
     intrinsics: Float[Tensor, "S 3 3"],
     *,
     patch_size: int,
+    edges: Edges | None = None,
     seed: int = 0,
 ) -> MatchedCameras:
-    """Cameras that agree best with what patches look alike, and with depth.
+    """Cameras that agree best with what patches look alike, with depth and with straight edges.
 
     Args:
         descriptors: Of unit length, P = h * w patches in rows.
         depth: Of the patches' central pixels, along z; unknown where it is not a positive number.
         intrinsics: Pixels of the images; a guess of the lens.
         patch_size: Pixels.
+        edges: Of the images.
         seed: Draws the hypotheses.
     """
     descriptors, depth = descriptors.detach().cpu().float(), depth.detach().cpu().float()
@@ -84,7 +79,9 @@ def cameras_from_matches(
     motions, score = relative_poses(matches, points, lens, generator)
     cameras, scale = chain_poses(matches, motions, score, len(depth))
     connected = _reached(matches, score > 0, len(depth))
-    adjustment = _BundleAdjustment(matches, points, lens, grid, connected)
+    if edges is not None:
+        edges = edges.on_cpu().in_units_of(patch_size)
+    adjustment = BundleAdjustment(matches, points, lens, grid, connected, edges)
     cameras, scale, focal = adjustment.run(cameras, scale)
     intrinsics = intrinsics.detach().cpu().float().clone()
     intrinsics[:, [0, 1], [0, 1]] *= focal
@@ -120,12 +117,12 @@ def relative_poses(
         pair = torch.arange(len(pairs))[:, None, None]
         tried = similarity(source[pair, drawn], there[pair, drawn])  # [n, H, 4, 4]
         error = _reprojection_error(tried, source, there, chunk, lens)
-        worth = ((1 - error / (2 * _NEAR)).clamp(min=0) * chunk.valid[:, None]).sum(dim=-1)
+        worth = ((1 - error / (2 * NEAR)).clamp(min=0) * chunk.valid[:, None]).sum(dim=-1)
         motion = tried[torch.arange(len(pairs)), worth.argmax(dim=-1)]
         motion = _refine_poses(motion, source, there, chunk, lens)
         error = _reprojection_error(motion[:, None], source, there, chunk, lens)[:, 0]
         motions.append(motion)
-        agree.append((error < 1.5 * _NEAR) & chunk.valid)
+        agree.append((error < 1.5 * NEAR) & chunk.valid)
     count, matched = torch.cat(agree).sum(dim=-1), matches.valid.sum(dim=-1)
     share = count / matched.clamp(min=1)
     enough = (count >= LEAST_MATCHES) & (share >= _LEAST_SHARE)
@@ -149,14 +146,14 @@ def _refine_poses(
         depth = moved[..., 2].clamp(min=0.05)
         slope = moved[..., :2] / depth[..., None]
         error = slope * second[..., :2] + second[..., 2:] - chunk.target  # [n, P, 2]
-        weights = chunk.valid / (1 + (error / _NEAR).square().sum(dim=-1))
+        weights = chunk.valid / (1 + (error / NEAR).square().sum(dim=-1))
         toward = torch.eye(3)[:2] - slope[..., None] * torch.eye(3)[2]  # [n, P, 2, 3]
         toward = toward * (second[..., :2] / depth[..., None])[..., None]
-        jacobian = torch.cat([-toward @ _skew(turned), toward], dim=-1)  # [n, P, 2, 6]
+        jacobian = torch.cat([-toward @ skew(turned), toward], dim=-1)  # [n, P, 2, 6]
         weighted = jacobian * weights[..., None, None]
         normal = torch.einsum("npki,npkj->nij", weighted, jacobian) + 1e-3 * torch.eye(6)
         step = torch.linalg.solve(normal, torch.einsum("npki,npk->ni", weighted, error))
-        rotation = torch.linalg.matrix_exp(_skew(-step[:, :3])) @ rotation
+        rotation = torch.linalg.matrix_exp(skew(-step[:, :3])) @ rotation
         translation = translation - step[:, 3:]
     moved = source @ rotation.mT + translation[:, None]
     ratio = (there[..., 2] / moved[..., 2].clamp(min=0.05)).masked_fill(weights < 0.2, torch.nan)
@@ -239,120 +236,13 @@ def _reached(matches: Matches, used: Bool[Tensor, "N"], frames: int) -> Bool[Ten
     return reached
 
 
-class _BundleAdjustment:
-    """Improves cameras, depth factors and focal length at once, by reprojections of all matches.
-
-    Args:
-        matches: Of pairs of frames.
-        points: Of the patches, before their own cameras.
-        lens: Of the frames, in patches.
-        grid: Rows and columns of patches.
-        connected: Frames that have a camera; others take no part.
-    """
-
-    def __init__(
-        self,
-        matches: Matches,
-        points: Tensor,
-        lens: Tensor,
-        grid: tuple[int, int],
-        connected: Tensor,
-    ) -> None:
-        self.matches = matches[connected[matches.first] & connected[matches.second]]
-        self.points, self.lens = points, lens
-        self.centers = _centers(grid)
-
-    def run(
-        self, cameras: Float[Tensor, "S 4 4"], scale: Float[Tensor, "S"]
-    ) -> tuple[Float[Tensor, "S 4 4"], Float[Tensor, "S"], Float[Tensor, ""]]:
-        """Cameras and depth factors, to start from and improved, and a factor on focal lengths."""
-        state = [cameras[:, :3, :3], cameras[:, :3, 3], scale.log(), torch.zeros(())]
-        for gate in _GATES:
-            error = self._errors(self.matches, *state)
-            kept = self.matches.valid & (error < gate**2)
-            enough = kept.sum(dim=-1) >= LEAST_MATCHES
-            if not enough.any():
-                break
-            state = self._minimise(self.matches[enough], kept[enough], state)
-        rotation, translation, log_scale, log_focal = state
-        cameras = to_homogeneous(torch.cat([rotation, translation[..., None]], dim=-1))
-        return cameras, log_scale.exp(), log_focal.exp()
-
-    @torch.enable_grad()
-    def _minimise(self, matches: Matches, kept: Tensor, state: list[Tensor]) -> list[Tensor]:
-        rotation = state[0]
-        turn = torch.zeros(len(rotation), 3, requires_grad=True)
-        rest = [value.clone().requires_grad_() for value in state[1:]]
-        _, log_scale, log_focal = rest
-        optimizer = torch.optim.LBFGS(
-            [turn, *rest], max_iter=30, history_size=20, line_search_fn="strong_wolfe"
-        )
-
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            error = self._errors(matches, _turned(rotation, turn), *rest)
-            loss = (torch.log1p(error) * kept).sum() / 100
-            loss = loss + (log_scale / _DEPTH_PRIOR).square().sum() / 20
-            loss = loss + (log_focal / _FOCAL_PRIOR).square() / 20
-            loss.backward()
-            return loss
-
-        optimizer.step(closure)
-        return [_turned(rotation, turn).detach(), *(value.detach() for value in rest)]
-
-    def _errors(
-        self,
-        matches: Matches,
-        rotation: Tensor,
-        translation: Tensor,
-        log_scale: Tensor,
-        log_focal: Tensor,
-    ) -> Float[Tensor, "N P"]:
-        """Squared errors in units of their tolerance, there and back."""
-        first, second = matches.first, matches.second
-        index = matches.index[..., None].expand(-1, -1, 3)
-        focal = log_focal.exp()
-        across = torch.stack([1 / focal, 1 / focal, torch.ones_like(focal)])
-        points = self.points * log_scale.exp()[:, None, None] * across
-        here, there = points[first], points[second].gather(1, index)
-        total = torch.zeros(())
-        for one, other, ours, theirs, target in (
-            (first, second, here, there, matches.target),
-            (second, first, there, here, self.centers),
-        ):
-            world = (ours - translation[one, None]) @ rotation[one]
-            moved = world @ rotation[other].mT + translation[other, None]
-            depth, lens = moved[..., 2].clamp(min=0.05), self.lens[other, None]
-            seen = moved[..., :2] / depth[..., None] * (focal * lens[..., :2]) + lens[..., 2:]
-            ratio = (depth / theirs[..., 2].clamp(min=0.05)).log() / _DEPTH_TOLERANCE
-            total = total + ((seen - target) / _NEAR).square().sum(dim=-1) + ratio.square()
-        return total
-
-
-def _turned(rotation: Float[Tensor, "S 3 3"], by: Float[Tensor, "S 3"]) -> Float[Tensor, "S 3 3"]:
-    return torch.linalg.matrix_exp(_skew(by)) @ rotation
-
-
-def _skew(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Matrices of the cross product."""
-    x, y, z = vectors.unbind(dim=-1)
-    zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
-
-
 def _patch_intrinsics(intrinsics: Float[Tensor, "S 3 3"], patch: int) -> Float[Tensor, "S 4"]:
     """Focal lengths and principal point in patches, the first patch's central pixel at 0."""
     focal = intrinsics[:, [0, 1], [0, 1]] / patch
     return torch.cat([focal, (intrinsics[:, [0, 1], [2, 2]] - patch // 2) / patch], dim=-1)
 
 
-def _centers(grid: tuple[int, int]) -> Float[Tensor, "P 2"]:
-    """Columns and rows of all patches."""
-    rows, columns = torch.meshgrid(*(torch.arange(side) for side in grid), indexing="ij")
-    return torch.stack([columns, rows], dim=-1).flatten(0, 1).float()
-
-
 def _rays(lens: Float[Tensor, "S 4"], grid: tuple[int, int]) -> Float[Tensor, "S P 3"]:
     """Of the patches, at depth 1."""
-    across = (_centers(grid) - lens[:, None, 2:]) / lens[:, None, :2]
+    across = (patch_centers(grid) - lens[:, None, 2:]) / lens[:, None, :2]
     return torch.cat([across, torch.ones_like(across[..., :1])], dim=-1)

@@ -8,6 +8,8 @@ al. 2023): one mode, at a predicted place and temperature, over bins that are or
 
 Bins are evaluated at the decoder's resolution, 8 times the patch grid (0.57 of the image for
 patches of 14), and only depth is brought to full size: with 64 bins that is a third of the memory.
+A picture alone does not tell how long its lens is, and depth goes with that. Where a lens is known
+or found otherwise, the head need not guess: see ``focal``.
 Frames do not interact and are decoded a few at a time. Bins and probabilities are float32 at least.
 """
 
@@ -42,6 +44,10 @@ class MetricDepthConfig:
     """First bin centre at the start, metres."""
     max_depth: float = 12.0
     """Last bin centre at the start, metres; training may move it."""
+    focal: float | None = None
+    """Focal length in pixels of the lens that depth is told through (the canonical camera of
+    Metric3D, Yin et al. 2023); what another lens shows is as much further as that is longer. None
+    leaves the lens to the head, which has to guess it from the picture."""
     min_temperature: float = 0.0212
     """Lower bound of the log-binomial's temperature (ZoeDepth's)."""
     max_temperature: float = 50.0
@@ -123,6 +129,14 @@ class MetricDepth(nn.Module):
             probabilities=torch.cat(probabilities) if return_bins else None,
             centers=torch.cat(centers) if return_bins else None,
         )
+
+    def through(
+        self, depth: Float[Tensor, "*B H W"], focal: Float[Tensor, "*B"]
+    ) -> Float[Tensor, "*B H W"]:
+        """Depth as it is behind lenses of these focal lengths, pixels; metres."""
+        if self.config.focal is None:
+            return depth
+        return depth * (focal / self.config.focal)[..., None, None]
 
     def _bins(
         self, taps: Sequence[Tensor], grid: tuple[int, int], image_size: tuple[int, int]

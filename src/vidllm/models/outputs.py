@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers.utils import ModelOutput
 
 from vidllm.geometry.alignment import ScaleAlignment
+from vidllm.geometry.straight_edges import Edges
 from vidllm.models.grounding_head import GroundingOutput
 
 
@@ -20,6 +21,8 @@ class FrameFeatures:
     image_size: tuple[int, int]
     grid: tuple[int, int]
     """Patches (rows, columns) of a frame."""
+    edges: Edges | None = None
+    """Straight edges of the frames; None where cameras do not follow from matches."""
 
 
 @dataclass(kw_only=True)
@@ -31,7 +34,7 @@ class HeadOutput:
     relative_depth: Float[Tensor, "B S H W"]
     depth_conf: Float[Tensor, "B S H W"]
     metric_depth: Float[Tensor, "B S H W"]
-    """Of the metric head alone."""
+    """Of the metric head alone; through its own lens, where it has one."""
 
 
 @dataclass(kw_only=True)
@@ -46,7 +49,7 @@ class GeometryOutput(HeadOutput):
     """Metres per relative unit."""
     depth: Float[Tensor, "B S H W"]
     """Metres: the scaled relative depth; where cameras follow from matches, the geometric mean of
-    this and the metric depth, times a factor of each frame."""
+    this and the metric depth, times a factor of each frame and of the lens."""
     world_points: Float[Tensor, "B S H W 3"]
     room_from_world: Float[Tensor, "B 4 4"]
     connected: Bool[Tensor, "B S"] | None = None

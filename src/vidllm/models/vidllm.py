@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
 
+from vidllm.geometry.straight_edges import find_edges
 from vidllm.models.camera_head import CameraHead
 from vidllm.models.config import VidLLMConfig
 from vidllm.models.cross_task_adapter import CrossTaskAdapter
@@ -240,6 +241,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             patch_size=config.vision_config.patch_size,
             scale_frames=config.scale_frames,
             descriptors=descriptors,
+            edges=features.edges,
+            metric_focal=config.metric_depth_config.focal if config.metric_scale else None,
             room_from_world=room_from_world,
             seed=seed,
         )
@@ -248,7 +251,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         return geometry
 
     def metric_depth(self, features: FrameFeatures) -> Float[Tensor, "B S H W"]:
-        """Metric flow: metres, every frame by itself."""
+        """Metric flow: metres, every frame by itself; see ``MetricDepthConfig.focal``."""
         depth = self.metric_depth_head(features.taps, features.grid, features.image_size).depth
         return depth.unflatten(0, features.base_tokens.shape[:2])
 
@@ -276,6 +279,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             taps=[torch.cat(tensors) for tensors in zip(*(c.taps for c in chunks), strict=True)],
             image_size=(images.shape[-2], images.shape[-1]),
             grid=self.vision_encoder.grid(images.shape[-2:]),
+            edges=find_edges(images) if self.config.patch_matcher is not None else None,
         )
 
     @torch.no_grad()

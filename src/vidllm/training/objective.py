@@ -109,7 +109,7 @@ class Objective(nn.Module):
         weights = self.stage.losses
         features = self.model.encode_frames(batch.images) if kept is None else kept.features
         if self._metric_depth_alone:
-            loss = self._metric_depth(batch, self.model.metric_depth(features))
+            loss = self._metric_depth(batch, features, None)
             return {"metric_depth": loss, "total": weights.metric_depth * loss}
         points = batch.patch_points if true_geometry else kept and kept.patch_points
         output = self._run(batch, features, points, true_words=true_words)
@@ -119,9 +119,7 @@ class Objective(nn.Module):
         if weights.reconstruction:
             terms |= self._reconstruction(batch, output)
         if weights.metric_depth:
-            found = output.scene.geometry
-            depth = self.model.metric_depth(features) if found is None else found.metric_depth
-            terms["metric_depth"] = self._metric_depth(batch, depth)
+            terms["metric_depth"] = self._metric_depth(batch, features, output.scene.geometry)
         if weights.language:
             terms["language"] = self._language(batch, output)
         if weights.grounding and output.grounding is None:
@@ -161,12 +159,14 @@ class Objective(nn.Module):
         alone = weights.metric_depth and not weights.reconstruction
         if alone and not speaks:
             depth = model.metric_depth(model.encode_frames(batch.images))
-            return depth_scores(depth, batch.geometry.depth)
+            return depth_scores(self._behind_the_lens(batch, depth), batch.geometry.depth)
         scene = model.encode_scene(
             batch.images, room_from_world=batch.room_from_world, speak=speaks
         )
         geometry = _geometry_of(scene)
-        depth = geometry.metric_depth if alone else geometry.depth
+        depth = geometry.depth
+        if alone:
+            depth = self._behind_the_lens(batch, geometry.metric_depth)
         scores = depth_scores(depth, batch.geometry.depth)
         if scene.visual_tokens is None:
             return scores
@@ -244,9 +244,18 @@ class Objective(nn.Module):
             terms["reconstruction/points"] = points.regression
         return terms
 
-    @staticmethod
-    def _metric_depth(batch: Batch, depth: Float[Tensor, "B S H W"]) -> Float[Tensor, ""]:
+    def _metric_depth(
+        self, batch: Batch, features: FrameFeatures, found: GeometryOutput | None
+    ) -> Float[Tensor, ""]:
+        """Of the metric head, behind the true lens."""
+        depth = self.model.metric_depth(features) if found is None else found.metric_depth
+        depth = self._behind_the_lens(batch, depth)
         return metric_depth_loss(depth, batch.geometry.depth, batch.geometry.valid)
+
+    def _behind_the_lens(
+        self, batch: Batch, depth: Float[Tensor, "B S H W"]
+    ) -> Float[Tensor, "B S H W"]:
+        return self.model.metric_depth_head.through(depth, batch.intrinsics[..., 0, 0])
 
     @staticmethod
     def _language(batch: Batch, output: VidLLMOutput) -> Float[Tensor, ""]:

@@ -84,7 +84,6 @@ def _geometric_stages(distill: StageConfig) -> tuple[StageConfig, StageConfig, S
         trained={"metric_depth_head": 1.0},
         learning_rate=7e-4,
         augmentation=replace(match.augmentation, least_zoom=1.0),
-        variants=2,
     )
     return match, reconstruct, depth
 

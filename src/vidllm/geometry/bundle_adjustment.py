@@ -1,0 +1,198 @@
+"""Cameras, depth and lens that matches and straight edges agree on best.
+
+Cameras, a factor on each frame's depth and one on the focal length of all frames are moved until
+reprojections of matching patches agree (Cauchy's loss, L-BFGS). Patches are coarse, and a longer
+lens with a flatter scene reprojects almost as well, so straight edges have a say too: they run
+along the room's axes, whose rotation is found with the rest (`vidllm.geometry.straight_edges`).
+
+Depth keeps its scale in the mean.
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vidllm.geometry.camera import to_homogeneous
+from vidllm.geometry.patch_matches import LEAST_MATCHES, Matches
+from vidllm.geometry.room_frame import estimate_room_frame
+from vidllm.geometry.straight_edges import Edges, agreement, find_axes
+
+NEAR = 0.8
+"""Patches: the error at which a match counts half."""
+_ROUNDS = ((8.0, 0.15), (5.0, 0.08), (4.0, 0.04))
+"""Of each round: matches with larger errors, in units of their tolerance, are left out; and the
+width in radians within which an edge runs along an axis."""
+_EDGES = 10.0
+"""Weight of a frame's edges, where a hundred matches weigh one."""
+_DEPTH_TOLERANCE = 0.15
+_DEPTH_PRIOR = 0.1
+_FOCAL_PRIOR = 0.2
+"""Standard deviations of logarithms."""
+
+
+@dataclass(kw_only=True)
+class Solution:
+    """What is moved."""
+
+    rotation: Float[Tensor, "S 3 3"]
+    """Camera from world."""
+    translation: Float[Tensor, "S 3"]
+    log_scale: Float[Tensor, "S"]
+    """Of the frames' depth."""
+    log_focal: Float[Tensor, ""]
+    """Of the factor on all focal lengths."""
+    axes: Float[Tensor, "3 3"]
+    """World from room."""
+
+    def moved(self, by: "Solution") -> "Solution":
+        """Turned by rotation vectors, and shifted."""
+        return Solution(
+            rotation=_turned(self.rotation, by.rotation),
+            translation=self.translation + by.translation,
+            log_scale=self.log_scale + by.log_scale,
+            log_focal=self.log_focal + by.log_focal,
+            axes=_turned(self.axes, by.axes),
+        )
+
+    def detached(self) -> "Solution":
+        """Without gradients."""
+        return Solution(**{f.name: getattr(self, f.name).detach() for f in fields(self)})
+
+
+class BundleAdjustment:
+    """Improves cameras, depth factors and focal length at once.
+
+    Args:
+        matches: Of pairs of frames.
+        points: Of the patches, before their own cameras.
+        lens: Of the frames: focal lengths and principal point in patches.
+        grid: Rows and columns of patches.
+        connected: Frames that have a camera; others take no part.
+        edges: Of the frames, positions in patches; none have no say.
+    """
+
+    def __init__(
+        self,
+        matches: Matches,
+        points: Float[Tensor, "S P 3"],
+        lens: Float[Tensor, "S 4"],
+        grid: tuple[int, int],
+        connected: Bool[Tensor, "S"],
+        edges: Edges | None,
+    ) -> None:
+        self.matches = matches[connected[matches.first] & connected[matches.second]]
+        self.points, self.lens, self.grid = points, lens, grid
+        self.centers = patch_centers(grid)
+        self.connected = connected
+        self.edges = None if edges is None else edges.each(connected)
+
+    def run(
+        self, cameras: Float[Tensor, "S 4 4"], scale: Float[Tensor, "S"]
+    ) -> tuple[Float[Tensor, "S 4 4"], Float[Tensor, "S"], Float[Tensor, ""]]:
+        """Cameras and depth factors, to start from and improved, and a factor on focal lengths."""
+        state = Solution(
+            rotation=cameras[:, :3, :3],
+            translation=cameras[:, :3, 3],
+            log_scale=scale.log(),
+            log_focal=torch.zeros(()),
+            axes=self._axes(cameras),
+        )
+        for gate, width in _ROUNDS:
+            error = self._errors(self.matches, state)
+            kept = self.matches.valid & (error < gate**2)
+            enough = kept.sum(dim=-1) >= LEAST_MATCHES
+            if not enough.any():
+                break
+            state = self._minimise(self.matches[enough], kept[enough], state, width)
+        pose = torch.cat([state.rotation, state.translation[..., None]], dim=-1)
+        return to_homogeneous(pose), state.log_scale.exp(), state.log_focal.exp()
+
+    def _axes(self, cameras: Float[Tensor, "S 4 4"]) -> Float[Tensor, "3 3"]:
+        """World from room: as surfaces have it, then as most edges do."""
+        if self.edges is None or len(self.matches.first) == 0:
+            return torch.eye(3)
+        rotation, translation = cameras[:, :3, :3], cameras[:, None, :3, 3]
+        world = ((self.points - translation) @ rotation)[self.connected].unflatten(1, self.grid)
+        guess = estimate_room_frame(world, cameras[self.connected, :3])[:3, :3].mT
+        focal = self.lens[self.connected, :2].log().mean().exp()
+        return find_axes(self.edges, rotation[self.connected], guess, focal)
+
+    @torch.enable_grad()
+    def _minimise(
+        self, matches: Matches, kept: Bool[Tensor, "N P"], start: Solution, width: float
+    ) -> Solution:
+        step = Solution(
+            rotation=torch.zeros_like(start.translation),
+            translation=torch.zeros_like(start.translation),
+            log_scale=torch.zeros_like(start.log_scale),
+            log_focal=torch.zeros(()),
+            axes=torch.zeros(3),
+        )
+        moved = [getattr(step, f.name).requires_grad_() for f in fields(step)]
+        optimizer = torch.optim.LBFGS(
+            moved, max_iter=30, history_size=20, line_search_fn="strong_wolfe"
+        )
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            state = start.moved(step)
+            loss = (torch.log1p(self._errors(matches, state)) * kept).sum() / 100
+            loss = loss + (state.log_scale / _DEPTH_PRIOR).square().sum() / 20
+            loss = loss + (state.log_focal / _FOCAL_PRIOR).square() / 20
+            loss = loss - _EDGES * self._agreement(state, width)
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return start.moved(step).detached()
+
+    def _agreement(self, state: Solution, width: float) -> Float[Tensor, ""]:
+        """Of edges with the room's axes, in sum over frames."""
+        if self.edges is None:
+            return 0.0 * state.axes.sum()
+        rotation, lens = state.rotation[self.connected], self.lens[self.connected, :2]
+        focal = lens.log().mean().exp() * state.log_focal.exp()
+        return agreement(self.edges, rotation @ state.axes, focal, width).sum()
+
+    def _errors(self, matches: Matches, state: Solution) -> Float[Tensor, "N P"]:
+        """Squared errors in units of their tolerance, there and back."""
+        rotation, translation = state.rotation, state.translation
+        first, second = matches.first, matches.second
+        index = matches.index[..., None].expand(-1, -1, 3)
+        focal = state.log_focal.exp()
+        across = torch.stack([1 / focal, 1 / focal, torch.ones_like(focal)])
+        points = self.points * state.log_scale.exp()[:, None, None] * across
+        here, there = points[first], points[second].gather(1, index)
+        total = torch.zeros(())
+        for one, other, ours, theirs, target in (
+            (first, second, here, there, matches.target),
+            (second, first, there, here, self.centers),
+        ):
+            world = (ours - translation[one, None]) @ rotation[one]
+            moved = world @ rotation[other].mT + translation[other, None]
+            depth, lens = moved[..., 2].clamp(min=0.05), self.lens[other, None]
+            seen = moved[..., :2] / depth[..., None] * (focal * lens[..., :2]) + lens[..., 2:]
+            ratio = (depth / theirs[..., 2].clamp(min=0.05)).log() / _DEPTH_TOLERANCE
+            total = total + ((seen - target) / NEAR).square().sum(dim=-1) + ratio.square()
+        return total
+
+
+def _turned(
+    rotation: Float[Tensor, "*batch 3 3"], by: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch 3 3"]:
+    return torch.linalg.matrix_exp(skew(by)) @ rotation
+
+
+def skew(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Matrices of the cross product."""
+    x, y, z = vectors.unbind(dim=-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+
+
+def patch_centers(grid: tuple[int, int]) -> Float[Tensor, "P 2"]:
+    """Columns and rows of all patches."""
+    rows, columns = torch.meshgrid(*(torch.arange(side) for side in grid), indexing="ij")
+    return torch.stack([columns, rows], dim=-1).flatten(0, 1).float()
