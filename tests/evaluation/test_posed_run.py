@@ -107,7 +107,7 @@ def test_the_truth_at_twice_its_size_has_that_error_only(sequences, small_pipeli
     assert figures["abs_rel_metric"] == pytest.approx(1, abs=1e-5)
     assert figures["scale_error_depth"] == pytest.approx(np.log(2), abs=1e-5)
     assert figures["scale_error_trajectory"] == pytest.approx(np.log(2), abs=1e-5)
-    for name in ("abs_rel_median", "ate_sim3", "rpe_rotation"):
+    for name in ("abs_rel_median", "ate_sim3", "rpe_rotation", "focal_error"):
         assert figures[name] == pytest.approx(0, abs=1e-4)
     for name in ("auc_3", "auc_30", "delta_median", "f_score_sim3"):
         assert figures[name] == pytest.approx(1, abs=1e-9)

@@ -155,8 +155,12 @@ def test_geometry_of_the_truth_has_only_the_errors_that_were_made(oracle):
     assert figures["delta_metric"] == figures["delta_median"] == figures["auc_30"] == 1
     assert figures["scale_error_depth"] == pytest.approx(np.log(1.1), abs=1e-5)
     assert figures["yaw"] == pytest.approx(90, abs=1e-3)
-    for name in ("ate_se3", "ate_sim3", "scale_error_trajectory", "gravity"):
+    for name in ("ate_se3", "ate_sim3", "scale_error_trajectory", "gravity", "focal_error"):
         assert figures[name] == pytest.approx(0, abs=1e-3)
+    longer = replace(
+        predicted, intrinsics=predicted.intrinsics * np.float32([1.2, 1.2, 1])[:, None]
+    )
+    assert score_geometry(longer, truth)[0]["focal_error"] == pytest.approx(np.log(1.2), abs=1e-5)
     assert figures["yaw_modulo_right_angles"] == pytest.approx(0, abs=1e-3)
 
 

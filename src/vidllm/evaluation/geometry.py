@@ -46,6 +46,7 @@ GEOMETRY = {
     "rpe_rotation": ("RPE (RMSE) from frame to frame, degrees", 1.0),
     "scale_error_depth": ("scale error of depth, abs(log s)", 1.0),
     "scale_error_trajectory": ("scale error of the trajectory, abs(log s)", 1.0),
+    "focal_error": ("focal length error, abs(log)", 1.0),
     "accuracy": ("point accuracy, first pose, m", 1.0),
     "completeness": ("point completeness, first pose, m", 1.0),
     "f_score": ("point F-score at 5 cm, first pose, %", 100.0),
@@ -139,6 +140,12 @@ def _scale(reconstruction: Reconstruction, truth: TrueGeometry) -> Figures:
     yield "scale_error_trajectory", error
 
 
+def _lens(reconstruction: Reconstruction, truth: TrueGeometry) -> Figures:
+    """Mean over frames of the geometric mean of both focal lengths."""
+    logs = (np.log(x.intrinsics[:, [0, 1], [0, 1]]).mean(axis=1) for x in (reconstruction, truth))
+    yield "focal_error", float(np.abs(np.subtract(*logs)).mean())
+
+
 def _points(reconstruction: Reconstruction, truth: TrueGeometry) -> Figures:
     scores = score_points(*_clouds(reconstruction, truth, "first-pose"))
     yield "accuracy", scores.accuracy
@@ -180,6 +187,7 @@ _PARTS: dict[str, Part] = {
     "ATE after SE(3)": _trajectory("se3"),
     "ATE after Sim(3)": _trajectory("sim3"),
     "scale of the trajectory": _scale,
+    "lens": _lens,
     "points, first pose": _points,
     "points, Sim(3)": _points_after_sim3,
     "room frame": _room_frame,
