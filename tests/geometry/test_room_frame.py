@@ -5,7 +5,7 @@ from jaxtyping import TypeCheckError
 from raycaster import cast_room, look, make_intrinsics, pixel_rays
 from scipy.spatial.transform import Rotation
 
-from vidllm.geometry.room_frame import estimate_room_frame
+from vidllm.geometry.room_frame import estimate_room_frame, room_frame_along
 
 HEIGHT, WIDTH = 84, 112
 
@@ -171,3 +171,14 @@ def test_bad_cameras_are_programmers_mistakes():
         estimate_room_frame(torch.ones(2, 4, 4, 3), torch.eye(3, 4).expand(3, 3, 4))
     with pytest.raises(ValueError, match="finite"):
         estimate_room_frame(torch.ones(1, 4, 4, 3), torch.full((1, 3, 4), float("nan")))
+
+
+@pytest.mark.parametrize("quarter", range(4))
+def test_known_axes_give_the_frame_that_surfaces_give(quarter):
+    points, extrinsics, world_from_scene = observe(3)
+    turn = Rotation.from_euler("z", 90 * quarter, degrees=True).as_matrix()
+    frame = room_frame_along(torch.tensor(world_from_scene[:3, :3] @ turn), extrinsics)
+    assert_rigid(frame)
+    assert max(errors_in_degrees(frame, world_from_scene)) < 1e-4
+    estimated = estimate_room_frame(points, extrinsics)
+    torch.testing.assert_close(frame, estimated, atol=0.02, rtol=0)

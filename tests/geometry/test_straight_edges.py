@@ -77,7 +77,7 @@ def test_axes_are_found_from_a_wrong_guess_and_lens():
     assert (off[:2, :2] - np.sqrt(0.5)).abs().max() < np.sin(np.radians(6))
 
 
-def test_the_lens_is_found_where_matches_and_depth_do_not_tell():
+def test_lens_and_axes_are_found_where_matches_and_depth_tell_little():
     truth = np.stack(  # turning on the spot: depth that is wrong goes with a lens that is
         [look((0.3, -0.6, 1.5), yaw, -0.2) for yaw in np.linspace(-0.5, 0.5, 6)]
     )
@@ -97,5 +97,7 @@ def test_the_lens_is_found_where_matches_and_depth_do_not_tell():
         for given in (None, edges):
             found = cameras_from_matches(descriptors, depth, lens, patch_size=PATCH, edges=given)
             errors.append(abs(float((found.intrinsics[0, 0, 0] / FOCAL).log())))
+        up = torch.from_numpy(truth[0, :, 2]).float()  # scene's z as the first camera sees it
+        assert float(found.axes[:, 2] @ up) > np.cos(np.radians(1.5))
         assert errors[1] < 0.04, (guess, errors)
         assert errors[1] < 0.75 * errors[0], (guess, errors)

@@ -8,13 +8,12 @@ along the room's axes, whose rotation is found with the rest (`vidllm.geometry.s
 Depth keeps its scale in the mean.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vidllm.geometry.camera import to_homogeneous
 from vidllm.geometry.patch_matches import LEAST_MATCHES, Matches
 from vidllm.geometry.room_frame import estimate_room_frame
 from vidllm.geometry.straight_edges import Edges, agreement, find_axes
@@ -43,22 +42,34 @@ class Solution:
     """Of the frames' depth."""
     log_focal: Float[Tensor, ""]
     """Of the factor on all focal lengths."""
-    axes: Float[Tensor, "3 3"]
-    """World from room."""
+    axes: Float[Tensor, "3 3"] | None
+    """World from room; None where there are no edges to tell."""
 
-    def moved(self, by: "Solution") -> "Solution":
-        """Turned by rotation vectors, and shifted."""
+    def moved(self, step: "_Step") -> "Solution":
+        """A step further."""
         return Solution(
-            rotation=_turned(self.rotation, by.rotation),
-            translation=self.translation + by.translation,
-            log_scale=self.log_scale + by.log_scale,
-            log_focal=self.log_focal + by.log_focal,
-            axes=_turned(self.axes, by.axes),
+            rotation=_turned(self.rotation, step.turn),
+            translation=self.translation + step.translation,
+            log_scale=self.log_scale + step.log_scale,
+            log_focal=self.log_focal + step.log_focal,
+            axes=None if self.axes is None else _turned(self.axes, step.turn_of_axes),
         )
 
     def detached(self) -> "Solution":
         """Without gradients."""
-        return Solution(**{f.name: getattr(self, f.name).detach() for f in fields(self)})
+        parts = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(self, **{name: value.detach() for name, value in parts.items()})
+
+
+class _Step:
+    """What L-BFGS finds for S frames; turns are rotation vectors."""
+
+    def __init__(self, frames: int) -> None:
+        self.turn, self.translation = torch.zeros(frames, 3), torch.zeros(frames, 3)
+        self.log_scale, self.log_focal = torch.zeros(frames), torch.zeros(())
+        self.turn_of_axes = torch.zeros(3)
+        for part in vars(self).values():
+            part.requires_grad_()
 
 
 class BundleAdjustment:
@@ -88,10 +99,8 @@ class BundleAdjustment:
         self.connected = connected
         self.edges = None if edges is None else edges.each(connected)
 
-    def run(
-        self, cameras: Float[Tensor, "S 4 4"], scale: Float[Tensor, "S"]
-    ) -> tuple[Float[Tensor, "S 4 4"], Float[Tensor, "S"], Float[Tensor, ""]]:
-        """Cameras and depth factors, to start from and improved, and a factor on focal lengths."""
+    def run(self, cameras: Float[Tensor, "S 4 4"], scale: Float[Tensor, "S"]) -> Solution:
+        """From cameras and depth factors to start from."""
         state = Solution(
             rotation=cameras[:, :3, :3],
             translation=cameras[:, :3, 3],
@@ -106,13 +115,12 @@ class BundleAdjustment:
             if not enough.any():
                 break
             state = self._minimise(self.matches[enough], kept[enough], state, width)
-        pose = torch.cat([state.rotation, state.translation[..., None]], dim=-1)
-        return to_homogeneous(pose), state.log_scale.exp(), state.log_focal.exp()
+        return state
 
-    def _axes(self, cameras: Float[Tensor, "S 4 4"]) -> Float[Tensor, "3 3"]:
+    def _axes(self, cameras: Float[Tensor, "S 4 4"]) -> Float[Tensor, "3 3"] | None:
         """World from room: as surfaces have it, then as most edges do."""
-        if self.edges is None or len(self.matches.first) == 0:
-            return torch.eye(3)
+        if self.edges is None or len(self.matches.first) == 0 or not self.edges.weight.any():
+            return None
         rotation, translation = cameras[:, :3, :3], cameras[:, None, :3, 3]
         world = ((self.points - translation) @ rotation)[self.connected].unflatten(1, self.grid)
         guess = estimate_room_frame(world, cameras[self.connected, :3])[:3, :3].mT
@@ -123,16 +131,9 @@ class BundleAdjustment:
     def _minimise(
         self, matches: Matches, kept: Bool[Tensor, "N P"], start: Solution, width: float
     ) -> Solution:
-        step = Solution(
-            rotation=torch.zeros_like(start.translation),
-            translation=torch.zeros_like(start.translation),
-            log_scale=torch.zeros_like(start.log_scale),
-            log_focal=torch.zeros(()),
-            axes=torch.zeros(3),
-        )
-        moved = [getattr(step, f.name).requires_grad_() for f in fields(step)]
+        step = _Step(len(start.rotation))
         optimizer = torch.optim.LBFGS(
-            moved, max_iter=30, history_size=20, line_search_fn="strong_wolfe"
+            vars(step).values(), max_iter=30, history_size=20, line_search_fn="strong_wolfe"
         )
 
         def closure() -> Tensor:
@@ -141,20 +142,19 @@ class BundleAdjustment:
             loss = (torch.log1p(self._errors(matches, state)) * kept).sum() / 100
             loss = loss + (state.log_scale / _DEPTH_PRIOR).square().sum() / 20
             loss = loss + (state.log_focal / _FOCAL_PRIOR).square() / 20
-            loss = loss - _EDGES * self._agreement(state, width)
+            if self.edges is not None and state.axes is not None:
+                loss = loss - _EDGES * self._agreement(self.edges, state, width)
             loss.backward()
             return loss
 
         optimizer.step(closure)
         return start.moved(step).detached()
 
-    def _agreement(self, state: Solution, width: float) -> Float[Tensor, ""]:
+    def _agreement(self, edges: Edges, state: Solution, width: float) -> Float[Tensor, ""]:
         """Of edges with the room's axes, in sum over frames."""
-        if self.edges is None:
-            return 0.0 * state.axes.sum()
-        rotation, lens = state.rotation[self.connected], self.lens[self.connected, :2]
-        focal = lens.log().mean().exp() * state.log_focal.exp()
-        return agreement(self.edges, rotation @ state.axes, focal, width).sum()
+        focal = self.lens[self.connected, :2].log().mean().exp() * state.log_focal.exp()
+        rotation = state.rotation[self.connected] @ state.axes
+        return agreement(edges, rotation, focal, width).sum()
 
     def _errors(self, matches: Matches, state: Solution) -> Float[Tensor, "N P"]:
         """Squared errors in units of their tolerance, there and back."""

@@ -46,6 +46,8 @@ class MatchedCameras:
     """On each frame's depth; geometric mean 1."""
     connected: Bool[Tensor, "S"]
     """To the first frame, over frames that match; others stand where the frame before them does."""
+    axes: Float[Tensor, "3 3"] | None = None
+    """From the room's axes to the first camera's frame, z up; None where edges do not tell."""
 
 
 def cameras_from_matches(
@@ -82,20 +84,20 @@ def cameras_from_matches(
     if edges is not None:
         edges = edges.on_cpu().in_units_of(patch_size)
     adjustment = BundleAdjustment(matches, points, lens, grid, connected, edges)
-    cameras, scale, focal = adjustment.run(cameras, scale)
+    found = adjustment.run(cameras, scale)
     intrinsics = intrinsics.detach().cpu().float().clone()
-    intrinsics[:, [0, 1], [0, 1]] *= focal
-    mean = scale[connected].log().mean().exp()
-    cameras = cameras[:, :3].clone()
-    cameras[..., 3] /= mean
+    intrinsics[:, [0, 1], [0, 1]] *= found.log_focal.exp()
+    mean = found.log_scale[connected].mean()
+    translation = found.translation / mean.exp()
+    cameras = torch.cat([found.rotation, translation[..., None]], dim=-1)
     for frame in (~connected).nonzero()[:, 0].tolist():
         cameras[frame] = cameras[frame - 1]
-    scale = torch.where(connected, scale / mean, 1.0)
     return MatchedCameras(
         extrinsics=rebase_extrinsics(cameras),
         intrinsics=intrinsics,
-        depth_factor=scale,
+        depth_factor=torch.where(connected, (found.log_scale - mean).exp(), 1.0),
         connected=connected,
+        axes=None if found.axes is None else found.rotation[0] @ found.axes,
     )
 
 

@@ -62,13 +62,32 @@ def estimate_room_frame(
     normals = _surface_normals(world_points.detach(), extrinsics.detach(), confidence)
     up = _refine_up(normals, _up_of_the_cameras(cameras))
     forward = _refine_forward(normals, up, _heading(cameras[0], up))
-    rotation = torch.stack([torch.linalg.cross(forward, up), forward, up])
+    return _frame(up, forward, cameras[0]).to(world_points)
 
+
+def room_frame_along(
+    axes: Float[Tensor, "3 3"], extrinsics: Float[Tensor, "S 3 4"]
+) -> Float[Tensor, "4 4"]:
+    """``room_from_world`` as in `estimate_room_frame`, where the room's directions are known.
+
+    Args:
+        axes: World from room; the third column is up, the other two along the walls.
+        extrinsics: Camera-from-world.
+    """
+    camera, axes = extrinsics[0].detach().cpu().double(), axes.detach().cpu().double()
+    up = _unit(axes[:, 2])
+    walls = torch.stack([axes[:, 0], axes[:, 1], -axes[:, 0], -axes[:, 1]])
+    forward = walls[(walls @ _heading(camera, up)).argmax()]
+    return _frame(up, _unit(forward - (forward @ up) * up), camera).to(extrinsics)
+
+
+def _frame(up: Tensor, forward: Tensor, camera: Tensor) -> Float[Tensor, "4 4"]:
+    """Room from world, at the centre of a camera."""
+    rotation = torch.stack([torch.linalg.cross(forward, up), forward, up])
     room_from_world = torch.eye(4, dtype=torch.float64)
     room_from_world[:3, :3] = rotation
-    first_centre = -cameras[0, :, :3].T @ cameras[0, :, 3]
-    room_from_world[:3, 3] = -rotation @ first_centre
-    return room_from_world.to(world_points)
+    room_from_world[:3, 3] = rotation @ camera[:, :3].T @ camera[:, 3]
+    return room_from_world
 
 
 def _surface_normals(points: Tensor, extrinsics: Tensor, confidence: Tensor | None) -> Tensor:

@@ -3,6 +3,7 @@
 Nothing here learns, and no gradient passes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from vidllm.geometry.alignment import align_scale
 from vidllm.geometry.camera import decode_pose_enc, rebase_extrinsics, unproject
 from vidllm.geometry.matched_cameras import cameras_from_matches
-from vidllm.geometry.room_frame import estimate_room_frame
+from vidllm.geometry.room_frame import estimate_room_frame, room_frame_along
 from vidllm.geometry.straight_edges import Edges
 from vidllm.models.outputs import GeometryOutput, HeadOutput
 from vidllm.models.precision import full_precision
@@ -36,48 +37,50 @@ def align_geometry(
         patch_size: Pixels.
         scale_frames: Frames drawn at random for the scale.
         descriptors: Of patches; cameras then follow from matches.
-        edges: Of the frames, for the lens; read only beside descriptors.
-        metric_focal: Of the lens that metric depth is told through (`MetricDepthConfig.focal`);
-            depth then goes with the lens that is found.
+        edges: Of the frames, for lens and room frame; read only beside descriptors.
+        metric_focal: `MetricDepthConfig.focal`; depth then goes with the lens that is found.
         room_from_world: The room frame, where it is known; estimated by default.
         seed: Of the draw.
     """
     with torch.no_grad(), full_precision(heads.metric_depth.device):
-        relative, conf = heads.relative_depth.detach(), heads.depth_conf.detach()
+        conf, metric = heads.depth_conf.detach(), heads.metric_depth.detach()
         scene = _regressed(heads, one_lens=descriptors is not None)
-        lens, metric = scene.intrinsics[..., 0, 0], heads.metric_depth.detach()  # [B, S]
-        if metric_focal is not None:
-            metric = metric * (lens / metric_focal)[..., None, None]
-        weights = conf * (relative > 1e-3) * (metric > 1e-2)
-        scale = align_scale(relative, metric, weights, max_frames=scale_frames, seed=seed)
+        lens = scene.intrinsics[..., 0, 0, None, None]  # [B, S, 1, 1]
+        metric = metric if metric_focal is None else metric * (lens / metric_focal)
+        weights = conf * (scene.depth > 1e-3) * (metric > 1e-2)
+        scale = align_scale(scene.depth, metric, weights, max_frames=scale_frames, seed=seed)
         scene = scene.times(scale.scale)
         if descriptors is not None:
             scene.depth = (scene.depth * metric).sqrt()
             scene = _matched(scene, descriptors, edges, patch_size, seed)
             if metric_focal is not None:
-                longer = scene.intrinsics[:, 0, 0, 0] / lens[:, 0]  # [B]
+                longer = scene.intrinsics[:, 0, 0, 0] / lens[:, 0, 0, 0]  # [B]
                 scene, scale = scene.times(longer), scale.times(longer)
         world_points = unproject(scene.depth, scene.extrinsics, scene.intrinsics)
         if room_from_world is None:
-            scenes = zip(world_points, scene.extrinsics, conf, strict=True)
-            room_from_world = torch.stack([estimate_room_frame(*each) for each in scenes])
+            room_from_world = _room_frames(scene, world_points, conf)
     return GeometryOutput(
         **vars(heads),
-        **vars(scene),
+        extrinsics=scene.extrinsics,
+        intrinsics=scene.intrinsics,
         scale=scale,
+        depth=scene.depth,
         world_points=world_points,
         room_from_world=room_from_world,
+        connected=scene.connected,
     )
 
 
 @dataclass(kw_only=True)
 class _Scene:
-    """Fields of `GeometryOutput` that come about step by step."""
+    """What comes about step by step; fields of `GeometryOutput` but for the last."""
 
     extrinsics: Float[Tensor, "B S 3 4"]
     intrinsics: Float[Tensor, "B S 3 3"]
     depth: Float[Tensor, "B S H W"]
     connected: Bool[Tensor, "B S"] | None = None
+    axes: Sequence[Float[Tensor, "3 3"] | None] = ()
+    """As in `MatchedCameras`; empty where cameras do not follow from matches."""
 
     def times(self, factor: Float[Tensor, "B"]) -> "_Scene":
         """In another unit."""
@@ -125,4 +128,22 @@ def _matched(
         intrinsics=intrinsics,
         depth=scene.depth * factors[..., None, None],
         connected=connected,
+        axes=[cameras.axes for cameras in found],
+    )
+
+
+def _room_frames(
+    scene: _Scene, world_points: Float[Tensor, "B S H W 3"], conf: Float[Tensor, "B S H W"]
+) -> Float[Tensor, "B 4 4"]:
+    """Along the axes that edges tell, else as surfaces are."""
+    axes = scene.axes or [None] * len(world_points)
+    return torch.stack(
+        [
+            estimate_room_frame(points, extrinsics, weights)
+            if known is None
+            else room_frame_along(known, extrinsics)
+            for known, points, extrinsics, weights in zip(
+                axes, world_points, scene.extrinsics, conf, strict=True
+            )
+        ]
     )
