@@ -114,9 +114,10 @@ class Reconstruction:
     scale_spread: float
     """Median absolute deviation of ``scale_per_frame`` over ``scale``: 0 when frames agree."""
     connected: Bool[np.ndarray, "S"]
-    """Whether a frame's camera is known to fit the first one's. Of models that take cameras from
+    """Whether a frame's camera is known to fit most others'. Of models that take cameras from
     matching patches it may not be: such a frame shows too little of what others show, and stands
-    where the one before it does. True for models that regress cameras."""
+    where the last one before it that does fit stands (before all of these: the first of them). True
+    for models that regress cameras."""
     room_from_world: Float[np.ndarray, "4 4"]
 
 

@@ -85,6 +85,22 @@ def test_a_frame_that_shows_something_else_stays_where_the_one_before_it_is():
     assert errors(found.extrinsics[others], truth[others])[0] < 3
 
 
+def test_a_first_frame_that_shows_something_else_does_not_stop_the_others():
+    truth = walk(6)
+    descriptors, depth = see(truth)
+    strange = torch.randn(2, *descriptors.shape[1:], generator=torch.Generator().manual_seed(1))
+    descriptors[[0, 4]] = strange / strange.norm(dim=-1, keepdim=True)
+    found = solve(descriptors, depth)
+    assert found.connected.tolist() == [False, True, True, True, False, True]
+    torch.testing.assert_close(found.extrinsics[0], torch.eye(3, 4))
+    torch.testing.assert_close(found.extrinsics[1], found.extrinsics[0])
+    torch.testing.assert_close(found.extrinsics[4], found.extrinsics[3])
+    others = [1, 2, 3, 5]
+    angle, distance = errors(found.extrinsics[others], truth[others])
+    assert angle < 3
+    assert distance < 0.15
+
+
 def test_patches_that_look_too_little_alike_do_not_match():
     descriptors, depth = see(walk(2))
     known = torch.ones(depth.flatten(1).shape, dtype=torch.bool)

@@ -6,7 +6,8 @@ each camera. From both the cameras follow:
 1. `match_patches`: patches of every two frames that are nearest to each other in both directions.
 2. `relative_poses` (RANSAC): similarities through three matches each (Umeyama 1991), drawn at
    random; the one that most matches agree with is refined by its reprojections.
-3. `chain_poses`: along the spanning tree of the highest scores, motions add up to cameras.
+3. `chain_poses`: along the spanning tree of the highest scores, motions of the largest group of
+   frames that hang together add up to cameras.
 4. `BundleAdjustment`: cameras, a factor on each frame's depth and one on the focal length of all
    frames are moved until reprojections, and straight edges with the room's axes, agree best.
 
@@ -15,9 +16,14 @@ A few hundred patches a frame: it all runs on the CPU, without gradients to what
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
+from jaxtyping import Bool, Float, Int
+from scipy.sparse.csgraph import (
+    breadth_first_order,
+    connected_components,
+    minimum_spanning_tree,
+)
 from torch import Tensor
 
 from vidllm.geometry.bundle_adjustment import NEAR, BundleAdjustment, patch_centers, skew
@@ -45,7 +51,8 @@ class MatchedCameras:
     depth_factor: Float[Tensor, "S"]
     """On each frame's depth; geometric mean 1."""
     connected: Bool[Tensor, "S"]
-    """To the first frame, over frames that match; others stand where the frame before them does."""
+    """To most others, over frames that match; others stand where the last such frame before them
+    does, or the first."""
     axes: Float[Tensor, "3 3"] | None = None
     """From the room's axes to the first camera's frame, z up; None where edges do not tell."""
 
@@ -79,8 +86,9 @@ def cameras_from_matches(
     points = rays * torch.where(known, depth, 0.0)[..., None]
     generator = torch.Generator().manual_seed(seed)
     motions, score = relative_poses(matches, points, lens, generator)
-    cameras, scale = chain_poses(matches, motions, score, len(depth))
-    connected = _reached(matches, score > 0, len(depth))
+    connected = _largest_group(matches, score > 0, len(depth))
+    root = int(connected.nonzero()[0])
+    cameras, scale = chain_poses(matches, motions, score, len(depth), root)
     if edges is not None:
         edges = edges.on_cpu().in_units_of(patch_size)
     adjustment = BundleAdjustment(matches, points, lens, grid, connected, edges)
@@ -89,15 +97,13 @@ def cameras_from_matches(
     intrinsics[:, [0, 1], [0, 1]] *= found.log_focal.exp()
     mean = found.log_scale[connected].mean()
     translation = found.translation / mean.exp()
-    cameras = torch.cat([found.rotation, translation[..., None]], dim=-1)
-    for frame in (~connected).nonzero()[:, 0].tolist():
-        cameras[frame] = cameras[frame - 1]
+    cameras = torch.cat([found.rotation, translation[..., None]], dim=-1)[_beside(connected)]
     return MatchedCameras(
         extrinsics=rebase_extrinsics(cameras),
         intrinsics=intrinsics,
         depth_factor=torch.where(connected, (found.log_scale - mean).exp(), 1.0),
         connected=connected,
-        axes=None if found.axes is None else found.rotation[0] @ found.axes,
+        axes=None if found.axes is None else cameras[0, :, :3] @ found.axes,
     )
 
 
@@ -203,13 +209,17 @@ def _reprojection_error(
 
 
 def chain_poses(
-    matches: Matches, motions: Float[Tensor, "N 4 4"], score: Float[Tensor, "N"], frames: int
+    matches: Matches,
+    motions: Float[Tensor, "N 4 4"],
+    score: Float[Tensor, "N"],
+    frames: int,
+    root: int,
 ) -> tuple[Float[Tensor, "S 4 4"], Float[Tensor, "S"]]:
-    """Cameras, in the first one's frame and unit, and factors on the frames' depth."""
+    """Cameras, in the frame and unit of a root, and factors on the frames' depth."""
     graph = torch.zeros(frames, frames)
     graph[matches.first, matches.second] = score
     tree = minimum_spanning_tree(-graph.numpy())
-    order, before = breadth_first_order(tree, 0, directed=False)
+    order, before = breadth_first_order(tree, root, directed=False)
     cameras, scale = torch.eye(4).repeat(frames, 1, 1), torch.ones(frames)
     pairs = zip(matches.first.tolist(), matches.second.tolist(), strict=True)
     number = {pair: place for place, pair in enumerate(pairs)}
@@ -228,14 +238,19 @@ def chain_poses(
     return cameras, scale
 
 
-def _reached(matches: Matches, used: Bool[Tensor, "N"], frames: int) -> Bool[Tensor, "S"]:
-    """Frames that can be reached from the first over some of the pairs."""
+def _largest_group(matches: Matches, used: Bool[Tensor, "N"], frames: int) -> Bool[Tensor, "S"]:
+    """Most frames that hang together over some of the pairs; of two such groups the earlier."""
     graph = torch.zeros(frames, frames)
     graph[matches.first[used], matches.second[used]] = 1
-    order = breadth_first_order(graph.numpy(), 0, directed=False, return_predecessors=False)
-    reached = torch.zeros(frames, dtype=torch.bool)
-    reached[torch.from_numpy(order.astype("int64"))] = True
-    return reached
+    _, group = connected_components(graph.numpy(), directed=False)
+    return torch.from_numpy(group == np.bincount(group).argmax())
+
+
+def _beside(connected: Bool[Tensor, "S"]) -> Int[Tensor, "S"]:
+    """Of every frame, itself or the last connected one before it, of the first ones the first."""
+    known = connected.nonzero()[:, 0]
+    place = torch.searchsorted(known, torch.arange(len(connected)), right=True) - 1
+    return known[place.clamp(min=0)]
 
 
 def _patch_intrinsics(intrinsics: Float[Tensor, "S 3 3"], patch: int) -> Float[Tensor, "S 4"]:

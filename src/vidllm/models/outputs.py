@@ -53,7 +53,7 @@ class GeometryOutput(HeadOutput):
     world_points: Float[Tensor, "B S H W 3"]
     room_from_world: Float[Tensor, "B 4 4"]
     connected: Bool[Tensor, "B S"] | None = None
-    """Where cameras follow from matches: frames that have any."""
+    """Where cameras follow from matches: frames that hang together; see `MatchedCameras`."""
     point_map: Float[Tensor, "B S H W 3"] | None = None
     """Of the point head, relative units; in training only."""
     point_conf: Float[Tensor, "B S H W"] | None = None
