@@ -1,5 +1,7 @@
 """Metres from a number, from the floor, or from a network that sees the same pictures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +36,7 @@ def corridor(num_frames: int = 3) -> RelativeGeometry:
         confidence=torch.ones(num_frames, 40, 40),
         points=points,
         extrinsics=extrinsics,
+        intrinsics=torch.tensor([[50.0, 0, 20], [0, 50, 20], [0, 0, 1]]).repeat(num_frames, 1, 1),
         room_from_world=torch.tensor([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]]),
     )
 
@@ -121,6 +124,19 @@ def test_a_vid_llm_lends_its_metric_depth(tmp_path, monkeypatch):
         expected = model.metric_depth_head(taps, (4, 6), (56, 84)).depth
     expected = F.interpolate(expected[:, None], (70, 112), mode="bilinear")[:, 0]
     torch.testing.assert_close(depth, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_metric_depth_of_a_vid_llm_goes_with_the_lens(tmp_path, monkeypatch):
+    model, geometry = make_model(), corridor()
+    model.config.save_pretrained(tmp_path)
+    monkeypatch.setattr(metric_scale, "load_model", lambda source: (model, None))
+    scales = []
+    for focal in (None, 35.0):
+        model.metric_depth_head.config = replace(model.metric_depth_head.config, focal=focal)
+        ready = MetricScale(metric_depth=tmp_path).ready(torch.device("cpu"))
+        scales.append(float(ready.align(geometry).scale))
+    as_seen = 50 * model.config.short_side / 40  # images of 40 pixels are brought to its size
+    assert scales[1] == pytest.approx(scales[0] * as_seen / 35, rel=1e-4)
 
 
 @pytest.mark.parametrize(

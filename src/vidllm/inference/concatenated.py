@@ -195,6 +195,7 @@ class ConcatenatedPipeline:
                 confidence=confidence,
                 points=points,
                 extrinsics=extrinsics,
+                intrinsics=intrinsics,
                 room_from_world=room_from_world,
             )
             alignment = self.metric_scale.align(geometry, seed=seed)

@@ -42,6 +42,8 @@ class RelativeGeometry:
     confidence: Float[Tensor, "S H W"]
     points: Float[Tensor, "S H W 3"]
     extrinsics: Float[Tensor, "S 3 4"]
+    intrinsics: Float[Tensor, "S 3 3"]
+    """Pixels of the images."""
     room_from_world: Float[Tensor, "4 4"]
     """Only its rotation is used."""
 
@@ -126,6 +128,8 @@ def align_to_network(
     drawn = drawn[:MAX_FRAMES].sort().values.to(geometry.depth.device)
     relative, confidence = geometry.depth[drawn], geometry.confidence[drawn]
     metric = network(geometry.images[drawn]).to(relative)
+    if isinstance(network, OwnDepth):
+        metric = network.through(metric, geometry.intrinsics[drawn, 0, 0])
     weights = confidence * (relative > 1e-3) * (metric > 1e-2)
     found = align_scale(relative, metric, weights, max_frames=MAX_FRAMES, seed=seed)
     per_frame = relative.new_full((num_frames,), float("nan"))
@@ -167,7 +171,7 @@ class OwnDepth(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "S 3 H W"]) -> Float[Tensor, "S H W"]:
-        """Depth in metres; images in [0, 1] of any size."""
+        """Depth in metres, through the head's own lens (see `through`); images in [0, 1]."""
         size, patch = images.shape[-2:], self.vision_encoder.patch_size
         factor = self.short_side / min(size) / patch
         grid = tuple(max(1, round(side * factor)) for side in size)
@@ -178,6 +182,13 @@ class OwnDepth(nn.Module):
             taps = self.vision_encoder(resized).taps
             depths.append(self.metric_depth_head(taps, grid, inside).depth)
         return F.interpolate(torch.cat(depths)[:, None], size, mode="bilinear")[:, 0]
+
+    def through(
+        self, depth: Float[Tensor, "S H W"], focal: Float[Tensor, "S"]
+    ) -> Float[Tensor, "S H W"]:
+        """The same behind lenses of these focal lengths, pixels of the images."""
+        factor = self.short_side / min(depth.shape[-2:])
+        return self.metric_depth_head.through(depth, focal * factor)
 
 
 def load_metric_depth(source: str | Path) -> nn.Module:
