@@ -40,10 +40,12 @@ def plan(reconstruction: Reconstruction, boxes: list, size: int) -> Image.Image:
     points, colors = points[low], colors[low]
     rotation, translation = reconstruction.extrinsics[:, :, :3], reconstruction.extrinsics[:, :, 3]
     cameras = -np.einsum("sji,sj->si", rotation, translation) @ room[:3, :3].T + room[:3, 3]
-    reach = max(1.0, float(np.quantile(np.abs(points[:, :2]), 0.99)) * 1.1)
+    ends = np.concatenate([np.quantile(points[:, :2], (0.01, 0.99), axis=0), cameras[:, :2]])
+    middle = (ends.min(axis=0) + ends.max(axis=0)) / 2
+    reach = max(1.0, float(np.abs(ends - middle).max()) * 1.1)
 
     def pixel(xy: np.ndarray) -> np.ndarray:
-        return ((np.array([1, -1]) * xy / reach + 1) / 2 * (size - 1)).astype(int)
+        return ((np.array([1, -1]) * (xy - middle) / reach + 1) / 2 * (size - 1)).astype(int)
 
     canvas = np.full((size, size, 3), 245, np.uint8)
     uv = pixel(points[:, :2])
