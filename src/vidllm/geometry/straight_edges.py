@@ -32,7 +32,7 @@ _LUMA = (0.299, 0.587, 0.114)
 _BEST_OF_THREE = 8.0
 """Sharpness of the soft maximum over the three axes."""
 _TILTS = (-8.0, 0.0, 8.0)
-_YAWS = range(-45, 45, 9)
+_YAWS = tuple(9.0 * step for step in range(-5, 5))
 """Degrees that `find_axes` tries, around where it starts; axes repeat after a quarter turn."""
 _FACTORS = (0.64, 0.74, 0.86, 1.0, 1.16, 1.35, 1.57)
 _SEARCHED = 250
@@ -59,7 +59,7 @@ class Edges:
         """The same there."""
         return Edges(**{f.name: getattr(self, f.name).cpu() for f in fields(self)})
 
-    def in_units_of(self, pixels: float) -> "Edges":
+    def in_units_of(self, pixels: int) -> "Edges":
         """With positions in another unit."""
         return Edges(position=self.position / pixels, normal=self.normal, weight=self.weight)
 
@@ -203,7 +203,7 @@ def find_axes(
 
 def _turns(axis: int, degrees: Sequence[float]) -> Float[Tensor, "K 3 3"]:
     """Rotations about an axis."""
-    angle = torch.tensor([float(d) for d in degrees]).deg2rad()
+    angle = torch.tensor(degrees).deg2rad()
     generator = torch.zeros(3, 3)
     first, second = (axis + 1) % 3, (axis + 2) % 3
     generator[second, first], generator[first, second] = 1.0, -1.0
