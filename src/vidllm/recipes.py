@@ -45,11 +45,11 @@ def tiny(**options) -> VidLLMConfig:
         "text_config": SMOLLM2,
         "global_frame_attention": {
             "depth": 4,
-            "mlp_ratio": 2,
+            "mlp_ratio": 2.0,
             "layer_scale": 1.0,
             "token_std": 0.02,
         },
-        "camera_head": {"trunk_depth": 1, "mlp_ratio": 1, "layer_scale": 1.0},
+        "camera_head": {"trunk_depth": 1, "mlp_ratio": 1.0, "layer_scale": 1.0},
         "dense_head": dense,
         "metric_depth": dense | {"hidden_dim": 32, "focal": 180.0},
         "patch_3d": {"num_frequencies": 6, "max_tokens": 32, "token_rms": 0.13},
