@@ -14,7 +14,7 @@ from vidllm.geometry.alignment import align_scale
 from vidllm.geometry.camera import decode_pose_enc, rebase_extrinsics, unproject
 from vidllm.geometry.matched_cameras import cameras_from_matches
 from vidllm.geometry.room_frame import estimate_room_frame, room_frame_along
-from vidllm.geometry.straight_edges import Edges
+from vidllm.geometry.straight_edges import find_edges
 from vidllm.models.outputs import GeometryOutput, HeadOutput
 from vidllm.models.precision import full_precision
 
@@ -25,7 +25,7 @@ def align_geometry(
     patch_size: int,
     scale_frames: int,
     descriptors: Float[Tensor, "B S P D"] | None = None,
-    edges: Edges | None = None,
+    images: Float[Tensor, "B S 3 H W"] | None = None,
     metric_focal: float | None = None,
     room_from_world: Float[Tensor, "B 4 4"] | None = None,
     seed: int = 0,
@@ -37,7 +37,7 @@ def align_geometry(
         patch_size: Pixels.
         scale_frames: Frames drawn at random for the scale.
         descriptors: Of patches; cameras then follow from matches.
-        edges: Of the frames, for lens and room frame; read only beside descriptors.
+        images: RGB in [0, 1], whose edges tell lens and room frame; read only beside descriptors.
         metric_focal: `MetricDepthConfig.focal`; depth then goes with the lens that is found.
         room_from_world: The room frame, where it is known; estimated by default.
         seed: Of the draw.
@@ -52,7 +52,7 @@ def align_geometry(
         scene = scene.times(scale.scale)
         if descriptors is not None:
             scene.depth = (scene.depth * metric).sqrt()
-            scene = _matched(scene, descriptors, edges, patch_size, seed)
+            scene = _matched(scene, descriptors, images, patch_size, seed)
             if metric_focal is not None:
                 longer = scene.intrinsics[:, 0, 0, 0] / lens[:, 0, 0, 0]  # [B]
                 scene, scale = scene.times(longer), scale.times(longer)
@@ -104,7 +104,7 @@ def _regressed(heads: HeadOutput, *, one_lens: bool) -> _Scene:
 def _matched(
     scene: _Scene,
     descriptors: Float[Tensor, "B S P D"],
-    edges: Edges | None,
+    images: Float[Tensor, "B S 3 H W"] | None,
     patch: int,
     seed: int,
 ) -> _Scene:
@@ -114,7 +114,7 @@ def _matched(
         cameras_from_matches(
             *each,
             patch_size=patch,
-            edges=None if edges is None else edges.each(index),
+            edges=None if images is None else find_edges(images[index]),
             seed=seed,
         )
         for index, each in enumerate(zip(descriptors, centers, scene.intrinsics, strict=True))

@@ -7,7 +7,6 @@ from torch import Tensor
 from transformers.utils import ModelOutput
 
 from vidllm.geometry.alignment import ScaleAlignment
-from vidllm.geometry.straight_edges import Edges
 from vidllm.models.grounding_head import GroundingOutput
 
 
@@ -21,8 +20,8 @@ class FrameFeatures:
     image_size: tuple[int, int]
     grid: tuple[int, int]
     """Patches (rows, columns) of a frame."""
-    edges: Edges | None = None
-    """Straight edges of the frames; None where cameras do not follow from matches."""
+    images: Float[Tensor, "B S 3 H W"] | None = None
+    """RGB in [0, 1], as they were given; None where the features were kept on disk."""
 
 
 @dataclass(kw_only=True)

@@ -23,7 +23,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
 
-from vidllm.geometry.straight_edges import find_edges
 from vidllm.models.camera_head import CameraHead
 from vidllm.models.config import VidLLMConfig
 from vidllm.models.cross_task_adapter import CrossTaskAdapter
@@ -241,7 +240,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             patch_size=config.vision_config.patch_size,
             scale_frames=config.scale_frames,
             descriptors=descriptors,
-            edges=features.edges,
+            images=features.images,
             metric_focal=config.metric_depth_config.focal if config.metric_scale else None,
             room_from_world=room_from_world,
             seed=seed,
@@ -279,7 +278,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             taps=[torch.cat(tensors) for tensors in zip(*(c.taps for c in chunks), strict=True)],
             image_size=(images.shape[-2], images.shape[-1]),
             grid=self.vision_encoder.grid(images.shape[-2:]),
-            edges=find_edges(images) if self.config.patch_matcher is not None else None,
+            images=images,
         )
 
     @torch.no_grad()
