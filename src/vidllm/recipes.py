@@ -51,7 +51,7 @@ def tiny(**options) -> VidLLMConfig:
         },
         "camera_head": {"trunk_depth": 1, "mlp_ratio": 1.0, "layer_scale": 1.0},
         "dense_head": dense,
-        "metric_depth": dense | {"hidden_dim": 32, "focal": 180.0},
+        "metric_depth": dense | {"hidden_dim": 32, "canonical_focal": 180.0},
         "patch_3d": {"num_frequencies": 6, "max_tokens": 32, "token_rms": 0.13},
         "grounding": {"hidden_dim": 256, "num_queries": 128},
         "patch_matcher": {},

@@ -132,7 +132,9 @@ def test_metric_depth_of_a_vid_llm_goes_with_the_lens(tmp_path, monkeypatch):
     monkeypatch.setattr(metric_scale, "load_model", lambda source: (model, None))
     scales = []
     for focal in (None, 35.0):
-        model.metric_depth_head.config = replace(model.metric_depth_head.config, focal=focal)
+        model.metric_depth_head.config = replace(
+            model.metric_depth_head.config, canonical_focal=focal
+        )
         ready = MetricScale(metric_depth=tmp_path).ready(torch.device("cpu"))
         scales.append(float(ready.align(geometry).scale))
     as_seen = 50 * model.config.short_side / 40  # images of 40 pixels are brought to its size

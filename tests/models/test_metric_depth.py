@@ -145,7 +145,7 @@ def test_half_precision_computes_bins_in_float32():
 
 def test_a_longer_lens_shows_things_further_away():
     depth, focal = torch.rand(2, 3, 4, 5), torch.tensor([[90.0, 180.0, 360.0], [45.0, 18.0, 180.0]])
-    torch.testing.assert_close(build().through(depth, focal), depth)
-    seen = build(focal=180.0).through(depth, focal)
+    torch.testing.assert_close(build().from_canonical(depth, focal), depth)
+    seen = build(canonical_focal=180.0).from_canonical(depth, focal)
     factors = torch.tensor([[0.5, 1.0, 2.0], [0.25, 0.1, 1.0]])[..., None, None]
     torch.testing.assert_close(seen, factors * depth)

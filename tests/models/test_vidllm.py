@@ -76,7 +76,7 @@ def align_scale_of(geometry, metric):
 @pytest.mark.parametrize("focal", [None, 60.0])
 def test_matches_place_a_camera_and_scale_its_depth(monkeypatch, focal):
     model = make_model(patch_matcher={})
-    model.config.metric_depth["focal"] = focal
+    model.config.metric_depth["canonical_focal"] = focal
     images = torch.rand(1, 3, 3, 56, 84, generator=torch.Generator().manual_seed(0))
     given = {}
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vidllm.geometry.camera import skew
 from vidllm.geometry.patch_matches import LEAST_MATCHES, Matches
 from vidllm.geometry.room_frame import estimate_room_frame
 from vidllm.geometry.straight_edges import Edges, agreement, find_axes
@@ -183,13 +184,6 @@ def _turned(
     rotation: Float[Tensor, "*batch 3 3"], by: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch 3 3"]:
     return torch.linalg.matrix_exp(skew(by)) @ rotation
-
-
-def skew(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Matrices of the cross product."""
-    x, y, z = vectors.unbind(dim=-1)
-    zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
 
 
 def patch_centers(grid: tuple[int, int]) -> Float[Tensor, "P 2"]:

@@ -176,3 +176,10 @@ def _multiply(
 ) -> Float[Tensor, "*batch I K"]:
     """Matrix product of small matrices in full precision, whatever autocast says."""
     return (left[..., :, :, None] * right[..., None, :, :]).sum(dim=-2)
+
+
+def skew(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Matrices of the cross product."""
+    x, y, z = vectors.unbind(dim=-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))

@@ -26,8 +26,8 @@ from scipy.sparse.csgraph import (
 )
 from torch import Tensor
 
-from vidllm.geometry.bundle_adjustment import NEAR, BundleAdjustment, patch_centers, skew
-from vidllm.geometry.camera import rebase_extrinsics
+from vidllm.geometry.bundle_adjustment import NEAR, BundleAdjustment, patch_centers
+from vidllm.geometry.camera import rebase_extrinsics, skew
 from vidllm.geometry.patch_matches import LEAST_MATCHES, PAIRS_PER_CHUNK, Matches, match_patches
 from vidllm.geometry.straight_edges import Edges
 

@@ -18,6 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from vidllm.geometry.camera import skew
+
 EDGES_PER_FRAME = 800
 _BLUR = 0.7
 _ALONG = 2.25
@@ -203,8 +205,6 @@ def find_axes(
 
 def _turns(axis: int, degrees: Sequence[float]) -> Float[Tensor, "K 3 3"]:
     """Rotations about an axis."""
-    angle = torch.tensor(degrees).deg2rad()
-    generator = torch.zeros(3, 3)
-    first, second = (axis + 1) % 3, (axis + 2) % 3
-    generator[second, first], generator[first, second] = 1.0, -1.0
-    return torch.linalg.matrix_exp(angle[:, None, None] * generator)
+    vectors = torch.zeros(len(degrees), 3)
+    vectors[:, axis] = torch.tensor(degrees).deg2rad()
+    return torch.linalg.matrix_exp(skew(vectors))

@@ -129,7 +129,7 @@ def align_to_network(
     relative, confidence = geometry.depth[drawn], geometry.confidence[drawn]
     metric = network(geometry.images[drawn]).to(relative)
     if isinstance(network, OwnDepth):
-        metric = network.through(metric, geometry.intrinsics[drawn, 0, 0])
+        metric = network.from_canonical(metric, geometry.intrinsics[drawn, 0, 0])
     weights = confidence * (relative > 1e-3) * (metric > 1e-2)
     found = align_scale(relative, metric, weights, max_frames=MAX_FRAMES, seed=seed)
     per_frame = relative.new_full((num_frames,), float("nan"))
@@ -171,7 +171,7 @@ class OwnDepth(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "S 3 H W"]) -> Float[Tensor, "S H W"]:
-        """Depth in metres, through the head's own lens (see `through`); images in [0, 1]."""
+        """Depth in metres, through the head's own lens (see `from_canonical`); images in [0, 1]."""
         size, patch = images.shape[-2:], self.vision_encoder.patch_size
         factor = self.short_side / min(size) / patch
         grid = tuple(max(1, round(side * factor)) for side in size)
@@ -183,12 +183,12 @@ class OwnDepth(nn.Module):
             depths.append(self.metric_depth_head(taps, grid, inside).depth)
         return F.interpolate(torch.cat(depths)[:, None], size, mode="bilinear")[:, 0]
 
-    def through(
+    def from_canonical(
         self, depth: Float[Tensor, "S H W"], focal: Float[Tensor, "S"]
     ) -> Float[Tensor, "S H W"]:
         """The same behind lenses of these focal lengths, pixels of the images."""
         factor = self.short_side / min(depth.shape[-2:])
-        return self.metric_depth_head.through(depth, focal * factor)
+        return self.metric_depth_head.from_canonical(depth, focal * factor)
 
 
 def load_metric_depth(source: str | Path) -> nn.Module:

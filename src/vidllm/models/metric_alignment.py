@@ -26,7 +26,7 @@ def align_geometry(
     scale_frames: int,
     descriptors: Float[Tensor, "B S P D"] | None = None,
     images: Float[Tensor, "B S 3 H W"] | None = None,
-    metric_focal: float | None = None,
+    canonical_focal: float | None = None,
     room_from_world: Float[Tensor, "B 4 4"] | None = None,
     seed: int = 0,
 ) -> GeometryOutput:
@@ -38,7 +38,7 @@ def align_geometry(
         scale_frames: Frames drawn at random for the scale.
         descriptors: Of patches; cameras then follow from matches.
         images: RGB in [0, 1], whose edges tell lens and room frame; read only beside descriptors.
-        metric_focal: `MetricDepthConfig.focal`; depth then goes with the lens that is found.
+        canonical_focal: Of the metric depth head; depth then goes with the lens that is found.
         room_from_world: The room frame, where it is known; estimated by default.
         seed: Of the draw.
     """
@@ -46,14 +46,14 @@ def align_geometry(
         conf, metric = heads.depth_conf.detach(), heads.metric_depth.detach()
         scene = _regressed(heads, one_lens=descriptors is not None)
         lens = scene.intrinsics[..., 0, 0, None, None]  # [B, S, 1, 1]
-        metric = metric if metric_focal is None else metric * (lens / metric_focal)
+        metric = metric if canonical_focal is None else metric * (lens / canonical_focal)
         weights = conf * (scene.depth > 1e-3) * (metric > 1e-2)
         scale = align_scale(scene.depth, metric, weights, max_frames=scale_frames, seed=seed)
         scene = scene.times(scale.scale)
         if descriptors is not None:
             scene.depth = (scene.depth * metric).sqrt()
             scene = _matched(scene, descriptors, images, patch_size, seed)
-            if metric_focal is not None:
+            if canonical_focal is not None:
                 longer = scene.intrinsics[:, 0, 0, 0] / lens[:, 0, 0, 0]  # [B]
                 scene, scale = scene.times(longer), scale.times(longer)
         world_points = unproject(scene.depth, scene.extrinsics, scene.intrinsics)

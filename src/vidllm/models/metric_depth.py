@@ -9,7 +9,7 @@ al. 2023): one mode, at a predicted place and temperature, over bins that are or
 Bins are evaluated at the decoder's resolution, 8 times the patch grid (0.57 of the image for
 patches of 14), and only depth is brought to full size: with 64 bins that is a third of the memory.
 A picture alone does not tell how long its lens is, and depth goes with that. Where a lens is known
-or found otherwise, the head need not guess: see ``focal``.
+or found otherwise, the head need not guess: see ``canonical_focal``.
 Frames do not interact and are decoded a few at a time. Bins and probabilities are float32 at least.
 """
 
@@ -44,7 +44,7 @@ class MetricDepthConfig:
     """First bin centre at the start, metres."""
     max_depth: float = 12.0
     """Last bin centre at the start, metres; training may move it."""
-    focal: float | None = None
+    canonical_focal: float | None = None
     """Focal length in pixels of the lens that depth is told through (the canonical camera of
     Metric3D, Yin et al. 2023); what another lens shows is as much further as that is longer. None
     leaves the lens to the head, which has to guess it from the picture."""
@@ -130,13 +130,13 @@ class MetricDepth(nn.Module):
             centers=torch.cat(centers) if return_bins else None,
         )
 
-    def through(
+    def from_canonical(
         self, depth: Float[Tensor, "*B H W"], focal: Float[Tensor, "*B"]
     ) -> Float[Tensor, "*B H W"]:
         """Depth as it is behind lenses of these focal lengths, pixels; metres."""
-        if self.config.focal is None:
+        if self.config.canonical_focal is None:
             return depth
-        return depth * (focal / self.config.focal)[..., None, None]
+        return depth * (focal / self.config.canonical_focal)[..., None, None]
 
     def _bins(
         self, taps: Sequence[Tensor], grid: tuple[int, int], image_size: tuple[int, int]

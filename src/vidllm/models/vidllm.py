@@ -241,7 +241,9 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             scale_frames=config.scale_frames,
             descriptors=descriptors,
             images=features.images,
-            metric_focal=config.metric_depth_config.focal if config.metric_scale else None,
+            canonical_focal=(
+                config.metric_depth_config.canonical_focal if config.metric_scale else None
+            ),
             room_from_world=room_from_world,
             seed=seed,
         )
@@ -250,7 +252,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         return geometry
 
     def metric_depth(self, features: FrameFeatures) -> Float[Tensor, "B S H W"]:
-        """Metric flow: metres, every frame by itself; see ``MetricDepthConfig.focal``."""
+        """Metric flow: metres, every frame by itself; see ``MetricDepthConfig.canonical_focal``."""
         depth = self.metric_depth_head(features.taps, features.grid, features.image_size).depth
         return depth.unflatten(0, features.base_tokens.shape[:2])
 

@@ -255,7 +255,7 @@ class Objective(nn.Module):
     def _behind_the_lens(
         self, batch: Batch, depth: Float[Tensor, "B S H W"]
     ) -> Float[Tensor, "B S H W"]:
-        return self.model.metric_depth_head.through(depth, batch.intrinsics[..., 0, 0])
+        return self.model.metric_depth_head.from_canonical(depth, batch.intrinsics[..., 0, 0])
 
     @staticmethod
     def _language(batch: Batch, output: VidLLMOutput) -> Float[Tensor, ""]:
