@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float, Float32, Int, Int32, Integer, UInt8
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 Order = Literal["time", "reversed", "shuffled"]
 _BEND = 0.01
@@ -40,10 +41,25 @@ class ColorChange:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CameraDefects:
+    """What real cameras do to a picture and rendering does not; ranges to draw from, 0 is none."""
+
+    balance: float = 0.0
+    """Largest error of a channel's gain, as a logarithm."""
+    gamma: float = 0.0
+    """Largest logarithm of the exponent that values are raised to."""
+    blur: float = 0.0
+    """Largest standard deviation of a Gaussian, pixels of the result."""
+    noise: float = 0.0
+    """Largest standard deviation of every value's error."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """What may change from epoch to epoch."""
 
     color: ColorChange = field(default_factory=ColorChange)
+    defects: CameraDefects = field(default_factory=CameraDefects)
     least_zoom: float = 0.75
     """Smallest share of the picture's sides that a cut keeps; 1 cuts nothing."""
     mirror: float = 0.5
@@ -235,6 +251,33 @@ def change_colors(
     offset = (1 - contrast) * brightness * float(images.mean())
     matrix = torch.from_numpy(contrast * brightness * matrix).to(images)
     return (matrix @ images.flatten(2) + offset).clamp(0, 1).view_as(images)
+
+
+def spoil_pictures(
+    images: Float[Tensor, "S 3 H W"], defects: CameraDefects, rng: np.random.Generator
+) -> Float[Tensor, "S 3 H W"]:
+    """Blur, gains, gamma and noise as one bad camera has them; it stays in [0, 1]."""
+    sigma = rng.uniform(0, defects.blur)
+    gains = np.exp(rng.uniform(-defects.balance, defects.balance, size=3))
+    gamma = float(np.exp(rng.uniform(-defects.gamma, defects.gamma)))
+    noise = rng.uniform(0, defects.noise)
+    images = _blur(images, sigma)
+    images = (images * torch.from_numpy(gains).to(images)[:, None, None]).clamp(0, 1) ** gamma
+    errors = rng.standard_normal(images.shape, dtype=np.float32)
+    return (images + noise * torch.from_numpy(errors).to(images)).clamp(0, 1)
+
+
+def _blur(images: Float[Tensor, "S 3 H W"], sigma: float) -> Float[Tensor, "S 3 H W"]:
+    """Gaussian, cut off at three standard deviations; edges are repeated."""
+    reach = int(np.ceil(3 * sigma))
+    if reach == 0:
+        return images
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2).to(images)
+    weights = (weights / weights.sum()).view(1, 1, -1, 1)
+    single = images.flatten(0, 1)[:, None]
+    padded = F.pad(single, (reach, reach, reach, reach), mode="replicate")
+    blurred = F.conv2d(F.conv2d(padded, weights), weights.mT)
+    return blurred.view_as(images)
 
 
 def mirror_transforms(matrices: Float[np.ndarray, "*batch 4 4"]) -> Float[np.ndarray, "*batch 4 4"]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+from vidllm.rooms.augmentation import CameraDefects
 from vidllm.training.config import LoraConfig, LossWeights, StageConfig, TrainConfig, TurnMix
 
 ENCODER_BLOCK = "vision_encoder.backbone.encoder.layer."
@@ -17,6 +18,7 @@ RECONSTRUCTION = {
     "dense_head": 1.0,
     "metric_depth_head": 1.0,
 }
+REAL_CAMERAS = CameraDefects(balance=0.08, gamma=0.4, blur=1.0, noise=0.03)
 TINY_RECONSTRUCTION = RECONSTRUCTION | {"point_head": 1.0}
 
 
@@ -83,7 +85,7 @@ def _geometric_stages(distill: StageConfig) -> tuple[StageConfig, StageConfig, S
         losses=LossWeights(metric_depth=1.0),
         trained={"metric_depth_head": 1.0},
         learning_rate=7e-4,
-        augmentation=replace(match.augmentation, least_zoom=1.0),
+        augmentation=replace(match.augmentation, least_zoom=1.0, defects=REAL_CAMERAS),
     )
     return match, reconstruct, depth
 
