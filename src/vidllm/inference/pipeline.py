@@ -116,6 +116,9 @@ class Pipeline:
             "patch_points": encoding.patch_points[0],
             "visual_tokens": encoding.visual_tokens[0],
         }
+        if encoding.objects is not None:
+            objects = encoding.objects[0]
+            tensors |= {"object_of_patch": objects.of_patch, "object_token": objects.token}
         return Scene(self, reconstruction, tensors, seconds)
 
     def model_from_image(

@@ -19,6 +19,7 @@ from vidllm.export import export_scene
 from vidllm.inference.generation import GenerationConfig, Step, Turn, generate, read_questions
 from vidllm.models.grounding_head import select_boxes, select_proposals
 from vidllm.models.language_model import Prefix, build_prefix, splice
+from vidllm.models.object_queries import ObjectStates, object_states
 from vidllm.models.processor import (
     COORD_TOKEN,
     DESCRIBE_PLACE,
@@ -26,12 +27,13 @@ from vidllm.models.processor import (
     GROUND,
     LOC_TOKEN,
 )
+from vidllm.models.word_anchors import WrittenObjects
 from vidllm.types import Answer, Box3D, Reconstruction, UsageError, VidLLMError
 
 if TYPE_CHECKING:
     from vidllm.inference.pipeline import Pipeline
 
-FILE_FORMAT = "vidllm-scene-1"
+FILE_FORMAT = "vidllm-scene-2"
 Place = Sequence[float]
 
 
@@ -201,6 +203,16 @@ class Scene:
         self.seconds["prefix"] = perf_counter() - start
         return prefix
 
+    @cached_property
+    def _object_states(self) -> ObjectStates | None:
+        """What the language model made of the objects that it was told of."""
+        if "object_token" not in self._tensors:
+            return None
+        own = self._tensors["object_of_patch"], self._tensors["object_token"]
+        objects = WrittenObjects(of_patch=own[0], token=own[1])
+        shown = self._prefix.input_ids[0] == self.pipeline.model.config.video_token_id
+        return object_states([objects], [self._prefix.hidden[0, shown]])
+
     @torch.no_grad()
     def _read(
         self,
@@ -247,7 +259,8 @@ class Scene:
                 return []
             chosen = points.new_tensor([[*box.center, *box.size] for box in proposals])[None]
         head = self.pipeline.model.grounding_head
-        output = head(hidden[None].to(patches.dtype), patches, points, chosen)
+        hidden = hidden[None].to(patches.dtype)
+        output = head(hidden, patches, points, chosen, self._object_states)
         logits = output.match_logits[0, 0]
         if proposals is not None:
             return select_proposals(list(proposals), logits, max_boxes=max_boxes)

@@ -1,11 +1,12 @@
 """Grounding decoder: from the hidden state of ``<LOC>`` and the 3D patches to scored boxes.
 
 Follows the decoder of LLaVA-3D's supplement, whose code was never released: queries are placed by
-farthest-point sampling of the 3D patches with zero content; each layer gathers image evidence by
-k-nearest-neighbour cross-attention (k = 16, 32, 64, 128) with relative positions, then all queries
-and the ``<LOC>`` embedding attend to each other with logits ``Q K^T / sqrt(C) - sigma * distance``
-(sigma learnable, no bias for ``<LOC>``). A box MLP per layer refines centre and size, and a query's
-match is its similarity to ``<LOC>``, trained by InfoNCE.
+farthest-point sampling of the 3D patches with zero content, or at the objects that the language
+model was told of, with what it made of them (`vidllm.models.object_queries`); each layer gathers
+image evidence by k-nearest-neighbour cross-attention (k = 16, 32, 64, 128) with relative positions,
+then all queries and the ``<LOC>`` embedding attend to each other with logits
+``Q K^T / sqrt(C) - sigma * distance`` (sigma learnable, no bias for ``<LOC>``). A box MLP per layer
+refines centre and size, and a query's match is its similarity to ``<LOC>``, trained by InfoNCE.
 
 What is unusual:
 
@@ -31,7 +32,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vidllm.geometry.boxes import pairwise_iou
-from vidllm.geometry.pointcloud import farthest_point_sample, knn
+from vidllm.geometry.pointcloud import knn
+from vidllm.models.object_queries import ObjectStates, start_at_patches, start_at_proposals
 from vidllm.types import Box3D
 
 
@@ -168,9 +170,11 @@ class GroundingLayer(nn.Module):
         )
 
     def reset_parameters(self) -> None:
-        """Boxes start at their query, half a metre wide."""
-        nn.init.zeros_(self.box[-1].weight)
-        nn.init.zeros_(self.box[-1].bias)
+        """Boxes start as their query does, and a query's content passes unchanged."""
+        branches = self.neighbour_attention.out, self.self_attention.out, self.feed_forward[-1]
+        for layer in (self.box[-1], *branches):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(
         self, tokens: Tensor, distances: Tensor, neighbourhood: tuple
@@ -206,14 +210,16 @@ class GroundingHead(nn.Module):
         self.log_temperature = nn.Parameter(torch.empty(()))
 
     def reset_parameters(self) -> None:
-        """Linear layers as wide as they are (Xavier), so that what patches say reaches the boxes
-        from the first update on; temperature 0.07, and *nothing* as unlikely as a query opposite to
-        ``<LOC>``."""
+        """Linear layers as wide as they are (Xavier); ``<LOC>`` and queries enter the space of
+        their match by one map; temperature 0.07, and *nothing* as unlikely as a query opposite to
+        ``<LOC>``.
+        """
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
         for layer in self.layers:
             layer.reset_parameters()
+        self.loc_match.load_state_dict(self.query_match.state_dict())
         nn.init.constant_(self.log_temperature, math.log(1 / 0.07))
         nn.init.zeros_(self.nothing.weight)
         nn.init.constant_(self.nothing.bias, -1 / 0.07)
@@ -224,6 +230,7 @@ class GroundingHead(nn.Module):
         patches: Float[Tensor, "B N C"],
         patch_points: Float[Tensor, "B N 3"],
         proposals: Float[Tensor, "B Q 6"] | None = None,
+        objects: ObjectStates | None = None,
     ) -> GroundingOutput:
         """Decode boxes for L ``<LOC>`` of each scene; the output's leading shape is ``[B, L]``.
 
@@ -232,15 +239,19 @@ class GroundingHead(nn.Module):
             patches: 3D patches before pooling.
             patch_points: Their positions in the room frame.
             proposals: Boxes to choose from; queries are then placed at their centres.
+            objects: That the language model was told of, where it was.
         """
         if proposals is None:
-            query_patches = self._place_queries(patch_points)
-            query_points = gather_neighbours(patch_points, query_patches)
-            query_patches = query_patches[:, None].expand(-1, loc_hidden.shape[1], -1)
+            start = start_at_patches(patch_points, self.config.num_queries, objects)
         else:
-            query_patches, query_points = None, proposals[..., :3]
+            start = start_at_proposals(proposals, patch_points, objects)
+        query_points = start.points
+        queries = self.query_position(query_points)
+        if start.states is not None:
+            content = self.loc_projection(start.states.to(loc_hidden.dtype))
+            queries = queries + content * start.known[..., None]
         loc = self.loc_projection(loc_hidden)[:, :, None]  # [B, L, 1, C]
-        queries = self.query_position(query_points)[:, None].expand(-1, loc.shape[1], -1, -1)
+        queries = queries[:, None].expand(-1, loc.shape[1], -1, -1)
         tokens = torch.cat([queries, loc], dim=2)  # [B, L, T, C]
         distances = torch.cdist(query_points, query_points)
         distances = nn.functional.pad(distances, (0, 1, 0, 1))  # no bias for <LOC>
@@ -252,18 +263,19 @@ class GroundingHead(nn.Module):
         for layer, count in zip(self.layers, self.config.neighbours, strict=True):
             neighbourhood = (query_points, patches, patch_points, nearest[..., :count])
             tokens, parameters = layer(tokens, distances, neighbourhood)
-            boxes.append(self._decode_box(parameters, query_points[:, None]))
+            boxes.append(self._decode_box(parameters, query_points[:, None], start.sizes[:, None]))
+        query_patches = start.patches
+        if query_patches is not None:
+            query_patches = query_patches[:, None].expand(-1, loc.shape[1], -1)
         return GroundingOutput(boxes, self._match(tokens), query_patches)
 
-    def _place_queries(self, patch_points: Float[Tensor, "B N 3"]) -> Int[Tensor, "B Q"]:
-        count = min(self.config.num_queries, patch_points.shape[1])
-        return farthest_point_sample(patch_points, count)
-
     @staticmethod
-    def _decode_box(parameters: Tensor, query_points: Tensor) -> Float[Tensor, "B L Q 6"]:
-        """Offset of the centre from the query point, and log of the size (0 is half a metre)."""
+    def _decode_box(
+        parameters: Tensor, query_points: Tensor, sizes: Tensor
+    ) -> Float[Tensor, "B L Q 6"]:
+        """Offset of the centre from the query point, and log of what the size is more."""
         offset, log_size = parameters.float().split(3, dim=-1)
-        size = 0.5 * log_size.clamp(-5.0, 3.5).exp()
+        size = sizes * log_size.clamp(-5.0, 3.5).exp()
         return torch.cat([query_points + offset, size], dim=-1)
 
     def _match(self, tokens: Float[Tensor, "B L T C"]) -> Float[Tensor, "B L T"]:

@@ -100,9 +100,11 @@ def splice(
 
 @dataclass(frozen=True, kw_only=True)
 class Prefix:
-    """Keys and values of everything before the question."""
+    """Keys and values of everything before the question, and what it was made of."""
 
     input_ids: Int[Tensor, "1 L"]
+    hidden: Float[Tensor, "1 L D"]
+    """Last hidden states."""
     keys: list[Float[Tensor, "1 heads L dim"]]
     values: list[Float[Tensor, "1 heads L dim"]]
 
@@ -128,9 +130,11 @@ def build_prefix(
 ) -> Prefix:
     """Run the prefix through the language model once."""
     cache = DynamicCache()
-    language_model.get_decoder()(inputs_embeds=embeddings, cache=cache, use_cache=True)
+    decoder = language_model.get_decoder()
+    output = decoder(inputs_embeds=embeddings, cache=cache, use_cache=True)
     return Prefix(
         input_ids=input_ids,
+        hidden=output.last_hidden_state,
         keys=[layer.keys for layer in cache.layers],
         values=[layer.values for layer in cache.layers],
     )

@@ -8,6 +8,7 @@ from transformers.utils import ModelOutput
 
 from vidllm.geometry.alignment import ScaleAlignment
 from vidllm.models.grounding_head import GroundingOutput
+from vidllm.models.word_anchors import WrittenObjects
 
 
 @dataclass(kw_only=True)
@@ -78,6 +79,8 @@ class SceneEncoding:
     """Per scene, in the language model's space: bridge tokens, pooled 3D patches and, with word
     anchors, objects behind their words. This and the patches are None where the encoding is not for
     the language side."""
+    objects: list[WrittenObjects] | None = None
+    """Per scene; None without word anchors."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidllm.models.patch_3d import Patch3D
-from vidllm.models.word_anchors import NONE, Embed, WordAnchors
+from vidllm.models.word_anchors import NONE, Embed, WordAnchors, WrittenObjects
 
 
 def pooled_tokens(
@@ -26,7 +26,7 @@ def anchored_tokens(
     points: Float[Tensor, "N 3"],
     word_logits: Mapping[str, Float[Tensor, "N _"]],
     embed: Embed,
-) -> Float[Tensor, "L D"]:
+) -> tuple[Float[Tensor, "L D"], WrittenObjects]:
     """Patches that are of no object, pooled; then every object, written and with its own token.
 
     Args:
@@ -40,14 +40,16 @@ def anchored_tokens(
     points = patch_3d.clamp(points)
     objects = anchors.objects(word_logits, points)
     rest, count = objects.of_patch == NONE, len(objects.words)
-    tokens = []
+    tokens, own_tokens = [], objects.of_patch.new_zeros(0)
     if bool(rest.any()):
         tokens.append(pooled_tokens(patch_3d, patches[rest], points[rest]))
     if count:
         of_patch = objects.of_patch[~rest]
         own = _object_tokens(patch_3d, patches[~rest], points[~rest].float(), of_patch, count)
-        tokens.append(anchors.write(objects, own, embed))
-    return torch.cat(tokens)
+        written, own_tokens = anchors.write(objects, own, embed)
+        own_tokens = own_tokens + sum(len(each) for each in tokens)
+        tokens.append(written)
+    return torch.cat(tokens), WrittenObjects(of_patch=objects.of_patch, token=own_tokens)
 
 
 def _object_tokens(

@@ -39,6 +39,7 @@ from vidllm.models.language_model import (
 )
 from vidllm.models.metric_alignment import align_geometry
 from vidllm.models.metric_depth import MetricDepth
+from vidllm.models.object_queries import ObjectStates, object_states
 from vidllm.models.outputs import (
     FrameFeatures,
     GeometryOutput,
@@ -206,9 +207,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             patch_points = self.patch_points(scene.geometry)  # [B, N, 3], no gradient
         scene.patch_points = patch_points
         scene.patches = self.patch_3d.lift(scene.semantic_tokens.flatten(1, 2), patch_points)
-        scene.visual_tokens = self._visual_tokens(
-            scene.patches, patch_points, bridge_tokens, scene.word_logits
-        )
+        self._show(scene, bridge_tokens)
 
     def reconstruct(
         self,
@@ -262,11 +261,12 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         scene: SceneEncoding,
         scene_index: Int[Tensor, "N"],
         proposals: Float[Tensor, "B Q 6"] | None = None,
+        objects: ObjectStates | None = None,
     ) -> GroundingOutput:
         """Decode boxes for hidden states of ``<LOC>``, scene by scene in ascending order."""
         loc_hidden, patches = loc_hidden.to(scene.patches.dtype), scene.patches
         grouped, place = group_by_scene(loc_hidden, scene_index, len(patches))
-        output = self.grounding_head(grouped, patches, scene.patch_points, proposals)
+        output = self.grounding_head(grouped, patches, scene.patch_points, proposals, objects)
         return output.at(scene_index, place)
 
     def encode_frames(self, images: Float[Tensor, "B S 3 H W"]) -> FrameFeatures:
@@ -292,28 +292,26 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         with full_precision(points.device):
             return points @ rotation.mT + translation.mT
 
-    def _visual_tokens(
-        self,
-        patches: Float[Tensor, "B N C"],
-        points: Float[Tensor, "B N 3"],
-        bridge_tokens: Float[Tensor, "B S K C"] | None,
-        word_logits: dict[str, Float[Tensor, "B N _"]],
-    ) -> list[Float[Tensor, "_ D"]]:
+    def _show(self, scene: SceneEncoding, bridge_tokens: Float[Tensor, "B S K C"] | None) -> None:
         """Per scene, bridge tokens and what `vidllm.models.scene_tokens` makes of the patches."""
         if self.config.blind:
-            return [patches.new_zeros(0, self.config.text_config.hidden_size) for _ in patches]
-        result = []
-        for index, scene in enumerate(zip(patches, points, strict=True)):
-            if word_logits:
-                logits = {name: values[index] for name, values in word_logits.items()}
-                words = logits, self.get_input_embeddings()
-                tokens = anchored_tokens(self.patch_3d, self.word_anchors, *scene, *words)
-            else:
-                tokens = pooled_tokens(self.patch_3d, *scene)
+            width = self.config.text_config.hidden_size
+            scene.visual_tokens = [scene.patches.new_zeros(0, width) for _ in scene.patches]
+            return
+        scene.visual_tokens, objects = [], []
+        for index, patches in enumerate(zip(scene.patches, scene.patch_points, strict=True)):
+            tokens = []
             if bridge_tokens is not None:
-                tokens = torch.cat([self.patch_3d.project(bridge_tokens[index].mean(0)), tokens])
-            result.append(tokens)
-        return result
+                tokens.append(self.patch_3d.project(bridge_tokens[index].mean(0)))
+            if scene.word_logits:
+                logits = {name: values[index] for name, values in scene.word_logits.items()}
+                words = logits, self.get_input_embeddings()
+                written, own = anchored_tokens(self.patch_3d, self.word_anchors, *patches, *words)
+                objects.append(replace(own, token=own.token + sum(map(len, tokens))))
+            else:
+                written = pooled_tokens(self.patch_3d, *patches)
+            scene.visual_tokens.append(torch.cat([*tokens, written]))
+        scene.objects = objects or None
 
     def _embed(
         self, input_ids: Tensor, scene: SceneEncoding, places: list[Tensor] | None
@@ -346,7 +344,12 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         scene_index, position = (input_ids == self.config.loc_token_id).nonzero(as_tuple=True)
         if len(scene_index) == 0:
             return None
-        return self.ground(hidden[scene_index, position], scene, scene_index, proposals)
+        loc, objects = hidden[scene_index, position], None
+        if scene.objects is not None:
+            shown = input_ids == self.config.video_token_id
+            states = [h[v] for h, v in zip(hidden, shown, strict=True)]
+            objects = object_states(scene.objects, states)
+        return self.ground(loc, scene, scene_index, proposals, objects)
 
 
 AutoConfig.register("vidllm", VidLLMConfig)

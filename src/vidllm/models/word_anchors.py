@@ -69,6 +69,16 @@ class Objects:
     """Word of every group in `WordAnchorsConfig.order`; `NONE` where no word is likely."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class WrittenObjects:
+    """Objects of one scene as the language model is shown them."""
+
+    of_patch: Int[Tensor, "N"]
+    """Object of every patch, or `NONE`."""
+    token: Int[Tensor, "M"]
+    """Where among the visual tokens the own token of each one is."""
+
+
 class WordAnchors(nn.Module):
     """Classifies semantic tokens, finds objects and writes them."""
 
@@ -147,8 +157,8 @@ class WordAnchors(nn.Module):
 
     def write(
         self, objects: Objects, tokens: Float[Tensor, "M D"], embed: Embed
-    ) -> Float[Tensor, "L D"]:
-        """Phrase after phrase, each followed by the object's own token.
+    ) -> tuple[Float[Tensor, "L D"], Int[Tensor, "M"]]:
+        """Phrase after phrase, each followed by the object's own token; and where these are.
 
         Args:
             objects: M of them.
@@ -163,7 +173,8 @@ class WordAnchors(nn.Module):
             spelled.append(ids.masked_fill((word == NONE)[:, None], NONE))
         ids = torch.cat(spelled, dim=-1)  # [M, T]
         phrases = torch.cat([embed(ids.clamp(min=0)), tokens[:, None]], dim=1)  # [M, T + 1, D]
-        return phrases[nn.functional.pad(ids != NONE, (0, 1), value=True)]
+        written = nn.functional.pad(ids != NONE, (0, 1), value=True)
+        return phrases[written], written.sum(dim=-1).cumsum(dim=0) - 1
 
 
 def mean_of_neighbours(

@@ -229,6 +229,16 @@ def choose_frames(
     return chosen if order == "time" or rng is None else rng.permutation(chosen)
 
 
+def change_pictures(
+    images: Float[Tensor, "S 3 H W"], change: Augmentation, rng: np.random.Generator
+) -> Float[Tensor, "S 3 H W"]:
+    """Colours, then defects."""
+    images = change_colors(images, change.color, rng)
+    if change.defects == CameraDefects():
+        return images
+    return spoil_pictures(images, change.defects, rng)
+
+
 def change_colors(
     images: Float[Tensor, "S 3 H W"], change: ColorChange, rng: np.random.Generator
 ) -> Float[Tensor, "S 3 H W"]:

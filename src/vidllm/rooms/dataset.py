@@ -24,13 +24,11 @@ from torch.utils.data import Dataset
 from vidllm.rooms.archive import Archive, StoredScene
 from vidllm.rooms.augmentation import (
     Augmentation,
-    CameraDefects,
-    change_colors,
+    change_pictures,
     choose_frames,
     choose_window,
     mirror_boxes,
     mirror_transforms,
-    spoil_pictures,
 )
 from vidllm.rooms.conversations import KINDS, Kind, Turn, turns
 from vidllm.rooms.language import LanguageSettings, write_language
@@ -201,9 +199,7 @@ def make_sample(
     )
     images = window.images(scene.images(frames))
     if change:
-        images = change_colors(images, change.color, rng)
-    if change and change.defects != CameraDefects():
-        images = spoil_pictures(images, change.defects, rng)
+        images = change_pictures(images, change, rng)
     depth, ids = window.depth_and_ids(scene.depth(frames), scene.instance_ids(frames))
     geometry = _geometry(scene, frames, mirrored)
     language = _language(scene, settings, language_seed)
