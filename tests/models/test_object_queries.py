@@ -8,6 +8,7 @@ import torch
 from small_model import make_model, make_tokenizer
 
 from vidllm.geometry.pointcloud import farthest_point_sample
+from vidllm.inference.generation import name_and_point
 from vidllm.inference.pipeline import Pipeline
 from vidllm.inference.scene import Scene
 from vidllm.models.grounding_head import GroundingConfig, GroundingHead, select_boxes
@@ -19,7 +20,7 @@ from vidllm.models.object_queries import (
     start_at_patches,
     start_at_proposals,
 )
-from vidllm.models.processor import GROUND, LOC_TOKEN, VidLLMProcessor
+from vidllm.models.processor import GROUND, VidLLMProcessor
 from vidllm.models.word_anchors import NONE
 
 GROUPS = {"color": ("red", "blue"), "category": ("chair", "sofa", "lamp")}
@@ -136,10 +137,13 @@ def test_objects_are_pointed_at_alike_in_training_and_in_use(pipeline, frames, t
     model, processor = pipeline.model, pipeline.processor
     scene = pipeline(frames)
     assert len(scene._tensors["object_token"])
-    batch = processor(text=GROUND.format(text="the chair"), answer=LOC_TOKEN)
+    prompt, loc = GROUND.format(text="the chair"), model.config.loc_token_id
+    end = processor.tokenizer.eos_token_id
+    words, _ = name_and_point(model.language_model, scene._read([prompt]), end, loc)
+    parts = processor.prefix_ids(), processor.question_ids(prompt), torch.tensor([*words, loc])
     with torch.no_grad():
         encoding = model.encode_scene(processor.prepare_images(frames)[None])
-        output = model(encoding, batch["input_ids"], batch["attention_mask"]).grounding
+        output = model(encoding, torch.cat(parts)[None]).grounding
         start = start_at_patches(
             encoding.patch_points,
             model.config.grounding_config.num_queries,
@@ -151,6 +155,7 @@ def test_objects_are_pointed_at_alike_in_training_and_in_use(pipeline, frames, t
     for found in (scene.ground("the chair"), saved.ground("the chair")):
         assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):
+            assert one.label == processor.tokenizer.decode(words, skip_special_tokens=True).strip()
             assert one.center == pytest.approx(other.center, abs=1e-4)
             assert one.size == pytest.approx(other.size, abs=1e-4)
             assert one.score == pytest.approx(other.score, abs=1e-4)

@@ -50,7 +50,7 @@ def test_packed_turns_equal_turns_asked_alone(student, samples, batch):
         turns = turns_of(row, samples)
         start = len(prefix) - 1 + len(packed.scene.visual_tokens[row])
         for turn in turns:
-            ids, _ = processor.turn_ids(*prompt_of(turn))
+            ids, _ = processor.turn_ids(*prompt_of(turn, sample))
             alone = model(
                 scene,
                 input_ids=torch.cat([prefix, ids])[None],
@@ -84,7 +84,7 @@ def test_loss_is_on_answers_only(student, samples, batch):
             mine = batch.text.turn_ids[row] == number
             labels = batch.text.labels[row][mine]
             learned = tokenizer.decode(labels[labels != IGNORE_INDEX])
-            assert learned == prompt_of(turn)[1] + student[1].end_of_turn
+            assert learned == prompt_of(turn, samples[row])[1] + student[1].end_of_turn
         common = batch.text.turn_ids[row] == 0
         assert (batch.text.labels[row][common] == IGNORE_INDEX).all()
 
@@ -126,7 +126,7 @@ def test_patch_points_are_the_true_centres(samples, batch):
 
 def test_targets_stand_in_the_order_of_loc_tokens(samples, batch):
     for row, sample in enumerate(samples):
-        turns = [t for t in turns_of(row, samples) if prompt_of(t)[1] == LOC_TOKEN]
+        turns = [t for t in turns_of(row, samples) if LOC_TOKEN in prompt_of(t, sample)[1]]
         assert len(turns) == len(batch.targets[row]) == 2
         for turn, boxes in zip(turns, batch.targets[row], strict=True):
             assert torch.equal(boxes, sample.boxes_of(turn.target_ids))
@@ -158,8 +158,23 @@ def test_turns_are_spread_over_question_types():
     assert len({turn.question for turn in chosen}) == 10
 
 
-def test_prompts_of_references_and_captions():
-    fields = {"question_type": "", "question": "the red chair", "answer": ""}
-    assert prompt_of(Turn(kind="referring", **fields)) == ("Locate: the red chair", "<LOC>")
-    fields |= {"question": "", "answer": "A chair."}
-    assert prompt_of(Turn(kind="captions", **fields)) == (DESCRIBE_PLACE, "A chair.")
+def test_prompts_of_references_and_captions(samples):
+    named = replace(
+        samples[0],
+        box_ids=torch.tensor([7, 8, 9, 5]),
+        labels=("chair", "chair", "sofa", "lamp"),
+        colors=("red", "blue", "red", ""),
+    )
+    for targets, expected in {
+        (7,): "a red chair",
+        (5,): "a lamp",
+        (8, 7): "a chair",
+        (9, 7): "a red thing",
+        (5, 8): "a thing",
+        (): "nothing",
+    }.items():
+        fields = {"question_type": "", "question": "it", "answer": "", "target_ids": targets}
+        asked = prompt_of(Turn(kind="multi_referring", **fields), named)
+        assert asked == ("Locate: it", f"{expected}<LOC>")
+    turn = Turn(kind="captions", question_type="", question="", answer="A chair.")
+    assert prompt_of(turn, named) == (DESCRIBE_PLACE, "A chair.")

@@ -298,17 +298,16 @@ class ConcatenatedScene(Scene):
         questions: list[str],
         *,
         located: tuple[Tensor, Tensor] | None = None,
-        answer_start: str = "",
     ) -> Turn:
         """Questions without a place, or one about a place; LLaVA-3D takes its centre only."""
         if located is None:
             questions = [q.replace(PLACE_TOKEN, "") for q in questions]
-            return self._read_at(questions, [None] * len(questions), answer_start)
-        return self._read_at(questions, [located[0]], answer_start)
+            return self._read_at(questions, [None] * len(questions))
+        return self._read_at(questions, [located[0]])
 
     @torch.no_grad()
     def _read_at(
-        self, questions: list[str], places: Sequence[Tensor | None], answer_start: str
+        self, questions: list[str], places: Sequence[Tensor | None], answer_start: str = ""
     ) -> Turn:
         """Questions with the place that each is about, in the room frame.
 

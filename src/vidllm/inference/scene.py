@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -16,7 +16,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vidllm.export import export_scene
-from vidllm.inference.generation import GenerationConfig, Step, Turn, generate, read_questions
+from vidllm.inference.generation import (
+    GenerationConfig,
+    Step,
+    Turn,
+    generate,
+    name_and_point,
+    read_questions,
+)
 from vidllm.models.grounding_head import select_boxes, select_proposals
 from vidllm.models.language_model import Prefix, build_prefix, splice
 from vidllm.models.object_queries import ObjectStates, object_states
@@ -25,7 +32,6 @@ from vidllm.models.processor import (
     DESCRIBE_PLACE,
     DESCRIBE_SCENE,
     GROUND,
-    LOC_TOKEN,
 )
 from vidllm.models.word_anchors import WrittenObjects
 from vidllm.types import Answer, Box3D, Reconstruction, UsageError, VidLLMError
@@ -124,6 +130,8 @@ class Scene:
     ) -> list[Box3D]:
         """Boxes of what the text refers to, best first; empty when it is not there.
 
+        The model first says what it looks for, which is the label of boxes that it finds.
+
         Args:
             text: A referring expression, such as "the chair next to the window".
             proposals: Boxes to choose from (room frame); they come back unchanged, with scores.
@@ -132,8 +140,14 @@ class Scene:
         if not text.strip():
             raise UsageError("the text is empty: say what to look for")
         prompt = GROUND.format(text=text.replace(COORD_TOKEN, ""))
-        hidden = self._read([prompt], answer_start=LOC_TOKEN).hidden[:, -1]
-        return self._boxes(hidden, proposals, max_boxes)
+        model, tokenizer = self.pipeline.model, self.pipeline.processor.tokenizer
+        ids = tokenizer.eos_token_id, model.config.loc_token_id
+        words, hidden = name_and_point(model.language_model, self._read([prompt]), *ids)
+        boxes = self._boxes(hidden, proposals, max_boxes)
+        if proposals is not None:
+            return boxes
+        label = tokenizer.decode(words, skip_special_tokens=True).strip()
+        return [replace(box, label=label) for box in boxes]
 
     def export(self, directory: str | Path, **options) -> dict[str, Path]:
         """Write ply, glb, npz or colmap files; see `vidllm.export.export_scene`."""
@@ -219,10 +233,9 @@ class Scene:
         questions: list[str],
         *,
         located: tuple[Tensor, Tensor] | None = None,
-        answer_start: str = "",
     ) -> Turn:
         model, processor = self.pipeline.model, self.pipeline.processor
-        ids = [processor.question_ids(q, answer_start).to(self.pipeline.device) for q in questions]
+        ids = [processor.question_ids(q).to(self.pipeline.device) for q in questions]
         suffixes = [model.get_input_embeddings()(row) for row in ids]
         if located is not None:
             center, size = (t.to(self.pipeline.device) for t in located)

@@ -122,7 +122,7 @@ class VidLLMProcessor(ProcessorMixin):
         before, _ = self._template()
         return self._encode(before.replace(VIDEO_TOKEN, VIDEO_TOKEN * num_visual_tokens))
 
-    def question_ids(self, question: str, answer_start: str = "") -> Int[Tensor, "L"]:
+    def question_ids(self, question: str) -> Int[Tensor, "L"]:
         """The question and the opening of the assistant's turn.
 
         Raises:
@@ -138,7 +138,7 @@ class VidLLMProcessor(ProcessorMixin):
         _, after = self._template()
         for token in (VIDEO_TOKEN, LOC_TOKEN):
             question = question.replace(token, "")
-        ids = self._encode(question + after + answer_start)
+        ids = self._encode(question + after)
         if len(ids) > MAX_QUESTION_TOKENS:
             raise UsageError(
                 f"the question has {len(ids):,} tokens: shorten it to {MAX_QUESTION_TOKENS}"

@@ -159,7 +159,7 @@ class _Row:
         self.targets: list[Tensor] = []
 
     def add(self, processor: VidLLMProcessor, turn: Turn, sample: Sample) -> None:
-        question, answer = prompt_of(turn)
+        question, answer = prompt_of(turn, sample)
         ids, labels = processor.turn_ids(question, answer)
         number = int(self.columns[2][-1][0]) + 1
         for column, values in zip(
@@ -168,7 +168,7 @@ class _Row:
             column.append(values)
         if turn.given_ids:
             self._places.append(sample.boxes_of(turn.given_ids))
-        if answer == LOC_TOKEN:
+        if answer.endswith(LOC_TOKEN):
             self.targets.append(sample.boxes_of(turn.target_ids))
 
     @property
@@ -181,15 +181,29 @@ class _Row:
         return torch.cat(self._places) if self._places else torch.zeros(0, 6)
 
 
-def prompt_of(turn: Turn) -> tuple[str, str]:
+def prompt_of(turn: Turn, sample: Sample) -> tuple[str, str]:
     """Question and answer as the model is asked and answers."""
     if turn.kind in ("referring", "multi_referring"):
-        return GROUND.format(text=turn.question), LOC_TOKEN
+        return GROUND.format(text=turn.question), phrase_of(turn, sample) + LOC_TOKEN
     if turn.kind == "captions":
         return DESCRIBE_PLACE, turn.answer
     if turn.kind == "descriptions":
         return DESCRIBE_SCENE, turn.answer
     return turn.question, turn.answer
+
+
+def phrase_of(turn: Turn, sample: Sample) -> str:
+    """What a reference points at, in the words that objects are written in; "nothing" at nothing.
+
+    Of several objects, the colour and the category that they share.
+    """
+    rows = [sample.box_ids.tolist().index(instance_id) for instance_id in turn.target_ids]
+    if not rows:
+        return "nothing"
+    colors, labels = ({names[row] for row in rows} for names in (sample.colors, sample.labels))
+    color = colors.pop() if len(colors) == 1 else ""
+    label = labels.pop() if len(labels) == 1 else "thing"
+    return " ".join(filter(None, ["a", color, label]))
 
 
 def choose_turns(turns: Sequence[Turn], mix: TurnMix, rng: np.random.Generator) -> list[Turn]:

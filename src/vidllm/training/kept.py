@@ -17,6 +17,7 @@ from vidllm.models.outputs import FrameFeatures
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training.batch import Batch
 from vidllm.training.config import Given
+from vidllm.training.feeder import Portion
 from vidllm.training.objective import Kept
 from vidllm.types import VidLLMError
 
@@ -34,17 +35,25 @@ class KeptFeatures:
         self.given = given
         folder.mkdir(parents=True, exist_ok=True)
 
-    def of(self, model: VidLLMForConditionalGeneration, batch: Batch, key: str) -> Kept:
+    def of(self, model: VidLLMForConditionalGeneration, batch: Batch, portion: Portion) -> Kept:
         """From the file, or computed and written.
+
+        Predicted places, which take longest, are computed when they are first wanted.
+
+        Args:
+            model: Says it.
+            batch: The portion's, on the model's device.
+            portion: Names the file, and says whether true places are used instead.
 
         Raises:
             VidLLMError: The file cannot be written.
         """
-        file = self.folder / f"{key}.safetensors"
+        file = self.folder / f"{portion.key}.safetensors"
+        placed = self.given == "geometry" and not portion.true_geometry
         images = f"{zlib.crc32(batch.images.cpu().numpy().tobytes()):08x}"
         tensors = self._read(file, images)
-        if tensors is None:
-            tensors = self._compute(model, batch)
+        if tensors is None or (placed and "points" not in tensors):
+            tensors = self._compute(model, batch, placed=placed)
             self._write(file, tensors, images)
         tensors = {name: tensor.to(batch.images.device) for name, tensor in tensors.items()}
         taps = [tensors[name].float() for name in sorted(tensors) if name.startswith("tap")]
@@ -81,14 +90,16 @@ class KeptFeatures:
             raise VidLLMError(f"cannot write {file}: {error}") from error
 
     @torch.no_grad()
-    def _compute(self, model: VidLLMForConditionalGeneration, batch: Batch) -> dict[str, Tensor]:
+    def _compute(
+        self, model: VidLLMForConditionalGeneration, batch: Batch, *, placed: bool
+    ) -> dict[str, Tensor]:
         was_training = model.training
         model.eval()
         features = model.encode_frames(batch.images)
         kept = {"base": features.base_tokens.half()}
         if self.given == "encoder":
             kept |= {f"tap{index}": tap.half() for index, tap in enumerate(features.taps)}
-        else:
+        elif placed:
             room = batch.room_from_world
             kept["points"] = model.encode_scene(features, room_from_world=room).patch_points
         model.train(was_training)

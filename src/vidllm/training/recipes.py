@@ -124,7 +124,8 @@ def _spoken_stages() -> tuple[StageConfig, ...]:
         name="boxes",
         losses=LossWeights(language=1.0, grounding=0.5),
         trained=language.trained | {"grounding_head": 1.0},
-        turns=replace(language.turns, qa=14, situated_qa=4, referring=10, multi_referring=4),
+        turns=replace(language.turns, qa=10, situated_qa=3, referring=12, multi_referring=4),
+        true_geometry=0.5,
         exchanged_colors=0.0,
     )
     return lookup, language, own, boxes

@@ -312,9 +312,9 @@ class _Loop:
 
     def _terms(self, portion: Portion) -> dict[str, Tensor]:
         device, dtype = self.trainer.ranks.device, self.trainer.dtype
-        batch = portion.batch.to(device)
+        batch, model = portion.batch.to(device), self.trainer.model
         with autocast(device, dtype):  # apart: older PyTorch may remember casts without gradient
-            kept = self.kept.of(self.trainer.model, batch, portion.key) if self.kept else None
+            kept = self.kept and self.kept.of(model, batch, portion)
         torch.manual_seed(1_000_003 * (self.index + 1) + portion.number)
         with autocast(device, dtype):
             truth = {"true_geometry": portion.true_geometry, "true_words": portion.true_words}

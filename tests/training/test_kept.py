@@ -1,0 +1,44 @@
+"""Kept features: places are computed when they are first wanted, and are those of the model."""
+
+import numpy as np
+import pytest
+import torch
+from small_training import TURNS, WORDS, make_student
+
+from vidllm.rooms.dataset import RoomsDataset, SampleSettings
+from vidllm.training.batch import Collator
+from vidllm.training.feeder import Portion
+from vidllm.training.kept import KeptFeatures
+
+
+@pytest.fixture(scope="module")
+def student():
+    return make_student()
+
+
+@pytest.fixture(scope="module")
+def batch(student, rooms):
+    sample = RoomsDataset(rooms, SampleSettings(num_frames=3, short_side=56))[0]
+    return Collator(student[1], TURNS, WORDS)([sample], np.random.default_rng(0))
+
+
+@torch.no_grad()
+def test_places_are_added_when_they_are_wanted(student, batch, tmp_path, monkeypatch):
+    model, kept = student[0], KeptFeatures(tmp_path, "geometry")
+    given, own = (
+        Portion(number=0, batch=batch, key="0", true_geometry=true, true_words=False)
+        for true in (True, False)
+    )
+    without = kept.of(model, batch, given)
+    assert without.patch_points is None
+    expected = model.encode_scene(batch.images, room_from_world=batch.room_from_world).patch_points
+    found = kept.of(model, batch, own)
+    torch.testing.assert_close(found.patch_points, expected)
+    assert torch.equal(found.features.base_tokens, without.features.base_tokens)
+
+    def again(images):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(model, "encode_frames", again)
+    for portion in (given, own):
+        assert torch.equal(kept.of(model, batch, portion).patch_points, expected)
