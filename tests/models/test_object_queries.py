@@ -17,6 +17,7 @@ from vidllm.models.object_queries import (
     LEAST_SIZE,
     ObjectStates,
     object_boxes,
+    standardise,
     start_at_patches,
     start_at_proposals,
 )
@@ -102,6 +103,20 @@ def test_proposals_take_the_nearest_objects_one_to_one(points, objects):
             assert torch.equal(start.states[scene, proposal], objects.states[scene, number])
 
 
+def test_states_are_told_by_how_they_differ(objects):
+    generator = torch.Generator().manual_seed(7)
+    own = 100 + torch.tensor([1.0, 2.0, 1e-6]) * torch.randn(2, 4, 3, generator=generator)
+    of_patch = torch.tensor([[0, 1, 2, 3, NONE], [0, 0, 0, NONE, NONE]])
+    hidden = torch.randn(2, 3, 3, generator=generator)
+    found, changed = standardise(hidden, ObjectStates(of_patch, own))
+    mean, spread = own[0].numpy().mean(axis=0), own[0].numpy().std(axis=0, ddof=1)
+    spread = np.maximum(spread, 0.1 * spread.mean())
+    np.testing.assert_allclose(changed.states[0], (own[0].numpy() - mean) / spread, rtol=1e-4)
+    np.testing.assert_allclose(found[0], (hidden[0].numpy() - mean) / spread, rtol=1e-4)
+    assert torch.equal(found[1], hidden[1])  # one object has nothing to differ from
+    assert torch.equal(changed.states[1], own[1])
+
+
 def test_a_new_decoder_picks_the_object_whose_state_is_like_the_question(points):
     torch.manual_seed(0)
     config = GroundingConfig(
@@ -136,7 +151,7 @@ def test_objects_are_pointed_at_alike_in_training_and_in_use(pipeline, frames, t
     """One pass over prompt and ``<LOC>``; the cached prefix; a scene that was saved."""
     model, processor = pipeline.model, pipeline.processor
     scene = pipeline(frames)
-    assert len(scene._tensors["object_token"])
+    assert len(scene._tensors["object_word"])
     prompt, loc = GROUND.format(text="the chair"), model.config.loc_token_id
     end = processor.tokenizer.eos_token_id
     words, _ = name_and_point(model.language_model, scene._read([prompt]), end, loc)
@@ -161,7 +176,7 @@ def test_objects_are_pointed_at_alike_in_training_and_in_use(pipeline, frames, t
             assert one.score == pytest.approx(other.score, abs=1e-4)
 
 
-def test_own_tokens_stand_behind_the_words_of_their_objects(pipeline):
+def test_last_words_stand_before_the_tokens_of_their_objects(pipeline):
     model, tokenizer = pipeline.model, pipeline.processor.tokenizer
     points = torch.cat([torch.zeros(16, 3), torch.full((16, 3), 4.0)])[None]
     logits = {
@@ -175,8 +190,8 @@ def test_own_tokens_stand_behind_the_words_of_their_objects(pipeline):
         )
     (objects,), (tokens,) = scene.objects, scene.visual_tokens
     assert objects.of_patch.tolist() == [0] * 16 + [1] * 16
-    for own, phrase in zip(objects.token.tolist(), (" a blue chair", " a red lamp"), strict=True):
+    for last, phrase in zip(objects.word.tolist(), (" a blue chair", " a red lamp"), strict=True):
         ids = tokenizer(phrase, add_special_tokens=False, return_tensors="pt").input_ids[0]
         words = model.get_input_embeddings()(ids)
-        torch.testing.assert_close(tokens[own - len(ids) : own], words)
-    assert objects.token[-1] == len(tokens) - 1
+        torch.testing.assert_close(tokens[last + 1 - len(ids) : last + 1], words)
+    assert objects.word[-1] == len(tokens) - 2

@@ -1,8 +1,8 @@
 """Decoding text after a cached prefix, for one question or a batch of them.
 
-One loop serves answering and streaming: it yields tokens together with the hidden state at them,
-and that at a generated ``<LOC>`` is what the grounding decoder needs, so no second pass is made.
-Who asks for boxes gets a ``<LOC>`` in any case (`name_and_point`).
+One loop serves answering and streaming: it yields tokens together with the hidden state that they
+were chosen from, and that of ``<LOC>`` is what the grounding decoder needs, so no second pass is
+made. Who asks for boxes gets such a state in any case (`name_and_point`).
 """
 
 from collections.abc import Iterator
@@ -43,8 +43,8 @@ class Step(NamedTuple):
 
     tokens: Int[Tensor, "B"]
     """Chosen tokens; rows that have ended repeat the end token."""
-    hidden: Float[Tensor, "B D"] | None
-    """Hidden state *at* these tokens; None once all rows have ended."""
+    hidden: Float[Tensor, "B D"]
+    """That they were chosen from."""
     finished: Bool[Tensor, "B"]
 
 
@@ -83,34 +83,31 @@ def generate(
         tokens = _choose(head(last).float(), config.temperature, sampler)
         tokens = tokens.masked_fill(finished, stop_id)
         finished = finished | (tokens == stop_id)
+        yield Step(tokens, last, finished)
         if finished.all():
-            yield Step(tokens, None, finished)
             return
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         last = _decode(language_model, embed(tokens)[:, None], turn.cache, mask)[:, -1]
-        yield Step(tokens, last, finished)
 
 
 @torch.no_grad()
 def name_and_point(
     language_model: PreTrainedModel, turn: Turn, stop_id: int, loc_id: int, max_words: int = 12
 ) -> tuple[list[int], Float[Tensor, "1 D"]]:
-    """What one question asks for in words, and the hidden state at the ``<LOC>`` behind them.
+    """What one question asks for in words, and the hidden state that ``<LOC>`` follows.
 
-    Decodes greedily; an answer that would end without ``<LOC>``, or be longer than ``max_words``
-    tokens, gets it there.
+    Decodes greedily, until ``<LOC>`` or where an answer without it ends.
     """
     head, embed = language_model.get_output_embeddings(), language_model.get_input_embeddings()
     mask, last, words = turn.mask, turn.hidden[:, -1], []
-    while True:
+    while len(words) < max_words:
         token = head(last).argmax(dim=-1)
-        if int(token) == stop_id or len(words) == max_words:
-            token = torch.full_like(token, loc_id)
+        if int(token) in (stop_id, loc_id):
+            break
+        words.append(int(token))
         mask = torch.cat([mask, mask.new_ones(1, 1)], dim=1)
         last = _decode(language_model, embed(token)[:, None], turn.cache, mask)[:, -1]
-        if int(token) == loc_id:
-            return words, last
-        words.append(int(token))
+    return words, last
 
 
 def _choose(logits: Tensor, temperature: float, sampler: torch.Generator) -> Int[Tensor, "B"]:

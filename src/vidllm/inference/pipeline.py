@@ -118,7 +118,7 @@ class Pipeline:
         }
         if encoding.objects is not None:
             objects = encoding.objects[0]
-            tensors |= {"object_of_patch": objects.of_patch, "object_token": objects.token}
+            tensors |= {"object_of_patch": objects.of_patch, "object_word": objects.word}
         return Scene(self, reconstruction, tensors, seconds)
 
     def model_from_image(

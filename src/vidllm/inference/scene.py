@@ -220,10 +220,10 @@ class Scene:
     @cached_property
     def _object_states(self) -> ObjectStates | None:
         """What the language model made of the objects that it was told of."""
-        if "object_token" not in self._tensors:
+        if "object_word" not in self._tensors:
             return None
-        own = self._tensors["object_of_patch"], self._tensors["object_token"]
-        objects = WrittenObjects(of_patch=own[0], token=own[1])
+        own = self._tensors["object_of_patch"], self._tensors["object_word"]
+        objects = WrittenObjects(of_patch=own[0], word=own[1])
         shown = self._prefix.input_ids[0] == self.pipeline.model.config.video_token_id
         return object_states([objects], [self._prefix.hidden[0, shown]])
 
@@ -257,7 +257,7 @@ class Scene:
     def _collect(self, question: str, steps: list[Step], row: int) -> Answer:
         """Text and boxes of one row."""
         loc_id = self.pipeline.model.config.loc_token_id
-        pointed = [s.hidden[row] for s in steps if s.hidden is not None and s.tokens[row] == loc_id]
+        pointed = [step.hidden[row] for step in steps if step.tokens[row] == loc_id]
         boxes = [box for hidden in pointed for box in self._boxes(hidden[None], None, 8)]
         return Answer(question=question, text=self._text(steps, row).strip(), boxes=boxes)
 

@@ -1,15 +1,17 @@
-"""Grounding decoder: from the hidden state of ``<LOC>`` and the 3D patches to scored boxes.
+"""Grounding decoder: from the hidden state before ``<LOC>`` and the 3D patches to scored boxes.
 
 Follows the decoder of LLaVA-3D's supplement, whose code was never released: queries are placed by
 farthest-point sampling of the 3D patches with zero content, or at the objects that the language
 model was told of, with what it made of them (`vidllm.models.object_queries`); each layer gathers
 image evidence by k-nearest-neighbour cross-attention (k = 16, 32, 64, 128) with relative positions,
-then all queries and the ``<LOC>`` embedding attend to each other with logits
+then all queries and ``<LOC>`` attend to each other with logits
 ``Q K^T / sqrt(C) - sigma * distance`` (sigma learnable, no bias for ``<LOC>``). A box MLP per layer
 refines centre and size, and a query's match is its similarity to ``<LOC>``, trained by InfoNCE.
 
 What is unusual:
 
+- ``<LOC>`` stands for the last hidden state that it is predicted from, not the one at it: that has
+  read what is pointed at, and is one at a word that the language model knew before.
 - *Nothing*, with a logit predicted from ``<LOC>``, competes with the queries, so that "there is no
   such object" is an answer.
 - *Proposal mode* is the same decoder with its queries placed at the centres of given boxes: these
@@ -33,7 +35,12 @@ from torch import Tensor, nn
 
 from vidllm.geometry.boxes import pairwise_iou
 from vidllm.geometry.pointcloud import knn
-from vidllm.models.object_queries import ObjectStates, start_at_patches, start_at_proposals
+from vidllm.models.object_queries import (
+    ObjectStates,
+    standardise,
+    start_at_patches,
+    start_at_proposals,
+)
 from vidllm.types import Box3D
 
 
@@ -44,7 +51,7 @@ class GroundingConfig:
     patch_dim: int = 1024
     """Width C of the 3D patches."""
     language_dim: int = 4096
-    """Width D of the ``<LOC>`` hidden state."""
+    """Width D of hidden states."""
     hidden_dim: int = 512
     """Width of the decoder."""
     num_heads: int = 8
@@ -235,12 +242,14 @@ class GroundingHead(nn.Module):
         """Decode boxes for L ``<LOC>`` of each scene; the output's leading shape is ``[B, L]``.
 
         Args:
-            loc_hidden: Last hidden states of the language model at ``<LOC>``.
+            loc_hidden: Last hidden states of the language model that each ``<LOC>`` follows.
             patches: 3D patches before pooling.
             patch_points: Their positions in the room frame.
             proposals: Boxes to choose from; queries are then placed at their centres.
             objects: That the language model was told of, where it was.
         """
+        if objects is not None:
+            loc_hidden, objects = standardise(loc_hidden, objects)
         if proposals is None:
             start = start_at_patches(patch_points, self.config.num_queries, objects)
         else:

@@ -3,10 +3,13 @@
 By default as in LLaVA-3D: at patches that farthest-point sampling draws, with no content, half a
 metre wide. Where the scene was written to the language model as objects (`WordAnchors`), every
 object starts a query too: at its middle, as large as its patches are spread, and with what the
-language model made of it as content, the hidden state at the object's own token. That state has
-read the words of the object, as the one of ``<LOC>`` has read the question, so the two can be
-compared from the first update on, where a decoder that is trained on patches alone takes thousands
-to learn what things are called.
+language model made of it as content, its hidden state at the last word of the object's phrase.
+
+A reference is answered by such a phrase as well, so the state that ``<LOC>`` is predicted from is
+one of the same kind, and the two can be compared before anything is trained, where a decoder that
+starts from patches alone takes thousands of updates to learn what things are called. What all
+hidden states share is larger than what tells them apart, so they are told by how they differ from
+the mean over the objects of their scene (`standardise`).
 
 In shapes, M = objects of a scene, Q = queries, D = the language model's width. Points and sizes are
 in the room frame, metres.
@@ -35,7 +38,7 @@ class ObjectStates(NamedTuple):
     of_patch: Int[Tensor, "B N"]
     """Object of every patch, or `NONE`."""
     states: Float[Tensor, "B M D"]
-    """Hidden states at their own tokens; scenes with fewer objects are padded."""
+    """Hidden states at the last words of their phrases; scenes with fewer objects are padded."""
 
 
 class Start(NamedTuple):
@@ -55,11 +58,30 @@ def object_states(
     objects: Sequence[WrittenObjects], hidden: Sequence[Float[Tensor, "_ D"]]
 ) -> ObjectStates:
     """From the last hidden states at each scene's visual tokens."""
-    own = [states[scene.token] for scene, states in zip(objects, hidden, strict=True)]
+    own = [states[scene.word] for scene, states in zip(objects, hidden, strict=True)]
     return ObjectStates(
         of_patch=torch.stack([scene.of_patch for scene in objects]),
         states=torch.nn.utils.rnn.pad_sequence(own, batch_first=True),
     )
+
+
+def standardise(
+    hidden: Float[Tensor, "B L D"], objects: ObjectStates
+) -> tuple[Float[Tensor, "B L D"], ObjectStates]:
+    """Hidden states and those of objects, both less the mean of the latter, over their spread.
+
+    Channels that hardly differ count as if they did a tenth of what channels do in the mean. A
+    scene of fewer than two objects is left as it is.
+    """
+    result, states = hidden.clone(), objects.states.clone()
+    for scene, of_patch in enumerate(objects.of_patch):
+        own = objects.states[scene, : _count(of_patch)].float()
+        if len(own) > 1:
+            mean, spread = own.mean(dim=0), own.std(dim=0)
+            spread = spread.clamp(min=0.1 * float(spread.mean()))
+            result[scene] = (hidden[scene] - mean) / spread
+            states[scene, : len(own)] = (own - mean) / spread
+    return result, ObjectStates(objects.of_patch, states)
 
 
 def start_at_patches(
@@ -107,7 +129,7 @@ def object_boxes(points: Float[Tensor, "N 3"], of_patch: Int[Tensor, "N"]) -> Fl
     """
     shown = of_patch != NONE
     points, of_patch = points[shown].float(), of_patch[shown]
-    count = int(of_patch.max()) + 1 if len(of_patch) else 0
+    count = _count(of_patch)
     numbers = torch.bincount(of_patch, minlength=count)[:, None]
     sums = points.new_zeros(count, 3)
     means = sums.index_add(0, of_patch, points) / numbers
@@ -138,6 +160,11 @@ def _start_of_scene(
     content = states.new_zeros(count, states.shape[-1])
     content[: len(boxes)] = states[: len(boxes)]
     return starts, sizes, patches, content, known
+
+
+def _count(of_patch: Int[Tensor, "N"]) -> int:
+    """Number of objects."""
+    return int(of_patch.max()) + 1 if len(of_patch) else 0
 
 
 def _rows(values: Float[Tensor, "B N C"], indices: Int[Tensor, "B Q"]) -> Float[Tensor, "B Q C"]:

@@ -40,16 +40,16 @@ def anchored_tokens(
     points = patch_3d.clamp(points)
     objects = anchors.objects(word_logits, points)
     rest, count = objects.of_patch == NONE, len(objects.words)
-    tokens, own_tokens = [], objects.of_patch.new_zeros(0)
+    tokens, last_words = [], objects.of_patch.new_zeros(0)
     if bool(rest.any()):
         tokens.append(pooled_tokens(patch_3d, patches[rest], points[rest]))
     if count:
         of_patch = objects.of_patch[~rest]
         own = _object_tokens(patch_3d, patches[~rest], points[~rest].float(), of_patch, count)
-        written, own_tokens = anchors.write(objects, own, embed)
-        own_tokens = own_tokens + sum(len(each) for each in tokens)
+        written, last_words = anchors.write(objects, own, embed)
+        last_words = last_words + sum(len(each) for each in tokens)
         tokens.append(written)
-    return torch.cat(tokens), WrittenObjects(of_patch=objects.of_patch, token=own_tokens)
+    return torch.cat(tokens), WrittenObjects(of_patch=objects.of_patch, word=last_words)
 
 
 def _object_tokens(

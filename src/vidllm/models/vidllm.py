@@ -263,7 +263,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         proposals: Float[Tensor, "B Q 6"] | None = None,
         objects: ObjectStates | None = None,
     ) -> GroundingOutput:
-        """Decode boxes for hidden states of ``<LOC>``, scene by scene in ascending order."""
+        """Decode boxes for states that ``<LOC>`` follows, scene by scene in ascending order."""
         loc_hidden, patches = loc_hidden.to(scene.patches.dtype), scene.patches
         grouped, place = group_by_scene(loc_hidden, scene_index, len(patches))
         output = self.grounding_head(grouped, patches, scene.patch_points, proposals, objects)
@@ -307,7 +307,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
                 logits = {name: values[index] for name, values in scene.word_logits.items()}
                 words = logits, self.get_input_embeddings()
                 written, own = anchored_tokens(self.patch_3d, self.word_anchors, *patches, *words)
-                objects.append(replace(own, token=own.token + sum(map(len, tokens))))
+                objects.append(replace(own, word=own.word + sum(map(len, tokens))))
             else:
                 written = pooled_tokens(self.patch_3d, *patches)
             scene.visual_tokens.append(torch.cat([*tokens, written]))
@@ -344,7 +344,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         scene_index, position = (input_ids == self.config.loc_token_id).nonzero(as_tuple=True)
         if len(scene_index) == 0:
             return None
-        loc, objects = hidden[scene_index, position], None
+        loc, objects = hidden[scene_index, position - 1], None
         if scene.objects is not None:
             shown = input_ids == self.config.video_token_id
             states = [h[v] for h, v in zip(hidden, shown, strict=True)]

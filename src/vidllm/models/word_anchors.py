@@ -75,8 +75,8 @@ class WrittenObjects:
 
     of_patch: Int[Tensor, "N"]
     """Object of every patch, or `NONE`."""
-    token: Int[Tensor, "M"]
-    """Where among the visual tokens the own token of each one is."""
+    word: Int[Tensor, "M"]
+    """Where among the visual tokens the last word of each one is; its own token follows."""
 
 
 class WordAnchors(nn.Module):
@@ -158,7 +158,7 @@ class WordAnchors(nn.Module):
     def write(
         self, objects: Objects, tokens: Float[Tensor, "M D"], embed: Embed
     ) -> tuple[Float[Tensor, "L D"], Int[Tensor, "M"]]:
-        """Phrase after phrase, each followed by the object's own token; and where these are.
+        """Phrase after phrase, each with the object's own token behind; where their last words are.
 
         Args:
             objects: M of them.
@@ -174,7 +174,7 @@ class WordAnchors(nn.Module):
         ids = torch.cat(spelled, dim=-1)  # [M, T]
         phrases = torch.cat([embed(ids.clamp(min=0)), tokens[:, None]], dim=1)  # [M, T + 1, D]
         written = nn.functional.pad(ids != NONE, (0, 1), value=True)
-        return phrases[written], written.sum(dim=-1).cumsum(dim=0) - 1
+        return phrases[written], written.sum(dim=-1).cumsum(dim=0) - 2
 
 
 def mean_of_neighbours(

@@ -55,9 +55,9 @@ def tiny_cpu() -> TrainConfig:
 def _geometric_stages(distill: StageConfig) -> tuple[StageConfig, StageConfig, StageConfig]:
     """Matches, the whole reconstruction, then metric depth, on an encoder that stands still.
 
-    Without the attention the metric head sees more scenes for the same minutes. It is told the lens,
-    so pictures are cut to less than half, as if seen through a longer one: behind that things are as
-    near as they seldom are in Rooms and often in real clips, whose defects are added too.
+    Without the attention the metric head sees more scenes for the same minutes. It is told the
+    lens, so pictures are cut to less than half, as if seen through a longer one: such close views
+    are rare in Rooms and common in real clips, whose cameras' defects are added too.
     """
     match = replace(
         distill,
