@@ -296,7 +296,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         """Per scene, bridge tokens and what `vidllm.models.scene_tokens` makes of the patches."""
         if self.config.blind:
             width = self.config.text_config.hidden_size
-            scene.visual_tokens = [scene.patches.new_zeros(0, width) for _ in scene.patches]
+            scene.visual_tokens = [t.new_zeros(0, width) for t in scene.semantic_tokens]
             return
         scene.visual_tokens, objects = [], []
         for index, patches in enumerate(zip(scene.patches, scene.patch_points, strict=True)):
