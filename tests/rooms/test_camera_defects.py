@@ -11,7 +11,7 @@ from vidllm.rooms.augmentation import (
     ColorChange,
     change_colors,
     change_pictures,
-    spoil_pictures,
+    degrade_pictures,
 )
 
 
@@ -31,7 +31,7 @@ def draws(seed: int, defects: CameraDefects):
 def test_blur_is_gaussian(images):
     defects = CameraDefects(blur=2.0)
     sigma, *_ = draws(3, defects)
-    blurred = spoil_pictures(images, defects, np.random.default_rng(3))
+    blurred = degrade_pictures(images, defects, np.random.default_rng(3))
     expected = gaussian_filter(images.numpy(), (0, 0, sigma, sigma), mode="nearest", truncate=4)
     inner = slice(None), slice(None), slice(8, -8), slice(8, -8)
     np.testing.assert_allclose(blurred[inner], expected[inner], atol=3e-3)
@@ -40,14 +40,14 @@ def test_blur_is_gaussian(images):
 def test_gains_and_gamma_are_of_the_camera_not_of_the_frame(images):
     defects = CameraDefects(balance=0.3, gamma=0.5)
     _, gains, gamma = draws(5, defects)
-    spoiled = spoil_pictures(images, defects, np.random.default_rng(5))
+    spoiled = degrade_pictures(images, defects, np.random.default_rng(5))
     expected = np.clip(images.numpy() * gains[:, None, None], 0, 1) ** gamma
     np.testing.assert_allclose(spoiled, expected, atol=1e-5)
 
 
 def test_noise_has_no_mean_and_differs_in_every_value():
     grey = torch.full((2, 3, 64, 64), 0.5)
-    noisy = spoil_pictures(grey, CameraDefects(noise=0.1), np.random.default_rng(0))
+    noisy = degrade_pictures(grey, CameraDefects(noise=0.1), np.random.default_rng(0))
     error = noisy - grey
     assert 0 < error.std() <= 0.1
     assert abs(error.mean()) < 0.002
@@ -57,7 +57,7 @@ def test_noise_has_no_mean_and_differs_in_every_value():
 def test_values_stay_in_range_and_one_seed_gives_one_picture(images):
     defects = CameraDefects(balance=1.0, gamma=1.0, blur=1.0, noise=1.0)
     one, same, other = (
-        spoil_pictures(images, defects, np.random.default_rng(seed)) for seed in (1, 1, 2)
+        degrade_pictures(images, defects, np.random.default_rng(seed)) for seed in (1, 1, 2)
     )
     assert one.min() >= 0
     assert one.max() <= 1

@@ -34,7 +34,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vidllm.geometry.boxes import pairwise_iou
-from vidllm.geometry.pointcloud import knn
+from vidllm.geometry.pointcloud import gather_points, knn
 from vidllm.models.object_queries import (
     ObjectStates,
     standardise,
@@ -96,12 +96,6 @@ def group_by_scene(
     return rows, place
 
 
-def gather_neighbours(values: Tensor, indices: Tensor) -> Tensor:
-    """``values [B, N, C]``, ``indices [B, ...]`` -> ``[B, ..., C]``."""
-    batch = torch.arange(len(values), device=values.device)
-    return values[batch.view(-1, *[1] * (indices.ndim - 1)), indices]
-
-
 class NeighbourAttention(nn.Module):
     """Cross-attention of each query to its k nearest patches, with relative positions.
 
@@ -125,10 +119,10 @@ class NeighbourAttention(nn.Module):
         patch_points: Float[Tensor, "B N 3"],
         neighbours: Int[Tensor, "B Q k"],
     ) -> Float[Tensor, "B L Q C"]:
-        offsets = gather_neighbours(patch_points, neighbours) - query_points[:, :, None]
+        offsets = gather_points(patch_points, neighbours) - query_points[:, :, None]
         distances = offsets.norm(dim=-1, keepdim=True)
         position = self.relative_position(torch.cat([offsets, distances], dim=-1))
-        keys, values = gather_neighbours(self.key_value(patches), neighbours).chunk(2, dim=-1)
+        keys, values = gather_points(self.key_value(patches), neighbours).chunk(2, dim=-1)
         keys, values = ((t + position).unflatten(-1, (self.num_heads, -1)) for t in (keys, values))
         query = self.query(self.query_norm(queries)).unflatten(-1, (self.num_heads, -1))
         logits = torch.einsum("blqhd,bqkhd->bqhlk", query, keys) / query.shape[-1] ** 0.5

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from vidllm.geometry.pointcloud import farthest_point_sample
+from vidllm.geometry.pointcloud import farthest_point_sample, gather_points
 from vidllm.models.word_anchors import NONE, WrittenObjects
 
 DEFAULT_SIZE = 0.5
@@ -92,7 +92,7 @@ def start_at_patches(
     if objects is None:
         patches = farthest_point_sample(points, count)
         sizes = points.new_full((*patches.shape, 3), DEFAULT_SIZE)
-        return Start(_rows(points, patches), sizes, patches, None, None)
+        return Start(gather_points(points, patches), sizes, patches, None, None)
     scenes = zip(points, objects.of_patch, objects.states, strict=True)
     starts = [_start_of_scene(*scene, count) for scene in scenes]
     return Start(*(torch.stack(column) for column in zip(*starts, strict=True)))
@@ -165,7 +165,3 @@ def _start_of_scene(
 def _count(of_patch: Int[Tensor, "N"]) -> int:
     """Number of objects."""
     return int(of_patch.max()) + 1 if len(of_patch) else 0
-
-
-def _rows(values: Float[Tensor, "B N C"], indices: Int[Tensor, "B Q"]) -> Float[Tensor, "B Q C"]:
-    return values.gather(1, indices[..., None].expand(-1, -1, values.shape[-1]))

@@ -236,7 +236,7 @@ def change_pictures(
     images = change_colors(images, change.color, rng)
     if change.defects == CameraDefects():
         return images
-    return spoil_pictures(images, change.defects, rng)
+    return degrade_pictures(images, change.defects, rng)
 
 
 def change_colors(
@@ -263,7 +263,7 @@ def change_colors(
     return (matrix @ images.flatten(2) + offset).clamp(0, 1).view_as(images)
 
 
-def spoil_pictures(
+def degrade_pictures(
     images: Float[Tensor, "S 3 H W"], defects: CameraDefects, rng: np.random.Generator
 ) -> Float[Tensor, "S 3 H W"]:
     """Blur, gains, gamma and noise as one bad camera has them; it stays in [0, 1]."""
