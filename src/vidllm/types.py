@@ -52,6 +52,10 @@ class Frames:
     source: str
     """What was read, for messages and run records."""
 
+    shrunk: float = 1.0
+    """Side of a pixel of the source in pixels of the frames; less than 1 where large frames were
+    scaled down."""
+
     def __len__(self) -> int:
         return len(self.images)
 

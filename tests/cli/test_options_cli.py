@@ -16,6 +16,8 @@ PUBLIC = ["--model", "nowhere-vggt+nowhere-llava"]
         ([*PUBLIC, "--metric-depth", "nowhere-depth"], "no depth network 'nowhere-depth'"),
         ([*PUBLIC, "--scale", "1"], "nowhere-vggt is not there"),
         (["--metric-depth", "tiny"], "other models find the scale"),
+        ([*PUBLIC, "--scale", "1", "--focal-length", "600"], "VGGT finds the lens"),
+        (["--focal-length", "0"], "--focal-length must be positive"),
         (["--num-frames", "0"], "--num-frames must be at least 1"),
     ],
 )

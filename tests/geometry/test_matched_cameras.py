@@ -70,6 +70,8 @@ def test_the_lens_is_found_from_a_guess():
         torch.testing.assert_close(focal, torch.ones_like(focal), atol=0.05, rtol=0)
         torch.testing.assert_close(found.intrinsics[:, :2, 2], lens[:, :2, 2])
         assert errors(found.extrinsics, truth)[0] < 4
+        told = cameras_from_matches(descriptors, depth, lens, patch_size=PATCH, known_lens=True)
+        torch.testing.assert_close(told.intrinsics, lens, atol=0, rtol=0)
 
 
 def test_a_frame_that_shows_something_else_stays_where_the_one_before_it_is():

@@ -1,5 +1,7 @@
 """Encode once, ask often: answers from the cached prefix equal answers computed anew."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -148,6 +150,17 @@ def test_load_refuses_other_files(small_pipeline, tmp_path):
     file.write_text("hello")
     with pytest.raises(VidLLMError, match="cannot be read as a saved scene"):
         Scene.load(file, small_pipeline)
+
+
+def test_a_known_lens_is_taken_in_pixels_of_the_video(small_pipeline, frames, monkeypatch):
+    monkeypatch.setattr(small_pipeline, "focal_length", 200.0)
+    height, width = small_pipeline(frames).reconstruction.depth.shape[1:]
+    resized = small_pipeline.short_side / 96
+    assert (height, width) != (96, 128)
+    half = replace(frames, shrunk=0.5)  # of a video of 192 x 256
+    for given, factor in ((frames, resized), (half, 0.5 * resized)):
+        lens = small_pipeline(given).reconstruction.intrinsics
+        np.testing.assert_allclose(lens[:, [0, 1], [0, 1]], 200.0 * factor, rtol=0.01)
 
 
 def test_reconstruction_is_consistent(scene):

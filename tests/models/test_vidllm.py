@@ -80,8 +80,9 @@ def test_matches_place_a_camera_and_scale_its_depth(monkeypatch, focal):
     images = torch.rand(1, 3, 3, 56, 84, generator=torch.Generator().manual_seed(0))
     given = {}
 
-    def found(descriptors, depth, intrinsics, *, patch_size, edges, seed):
+    def found(descriptors, depth, intrinsics, *, patch_size, edges, known_lens, seed):
         given.update(descriptors=descriptors, depth=depth, edges=edges, guess=intrinsics)
+        given["known_lens"] = known_lens
         moved = torch.eye(3, 4).repeat(3, 1, 1)
         moved[1, 0, 3] = 0.5
         factor = torch.tensor([1.0, 1.1, 0.9])
@@ -114,6 +115,11 @@ def test_matches_place_a_camera_and_scale_its_depth(monkeypatch, focal):
     torch.testing.assert_close(geometry.scale.scale, longer * scale.flatten())
     points = unproject(geometry.depth, geometry.extrinsics, geometry.intrinsics)
     torch.testing.assert_close(geometry.world_points, points)
+
+    assert not given["known_lens"]
+    model.encode_scene(images, focal_length=70.0)
+    assert given["known_lens"]
+    torch.testing.assert_close(given["guess"][:, [0, 1], [0, 1]], torch.full((3, 2), 70.0))
 
 
 def test_scenes_of_a_batch_do_not_mix():

@@ -75,7 +75,10 @@ def test_exif_orientation(tmp_path, orientation):
     assert image.shape == CORNERS.shape
     for row, column in ((10, 15), (10, 45), (30, 15), (30, 45)):
         np.testing.assert_allclose(image[row, column], CORNERS[row, column], atol=6)
-    assert sample_frames(path, max_side=30).images.shape == (1, 20, 30, 3)
+    small = sample_frames(path, max_side=30)
+    assert small.images.shape == (1, 20, 30, 3)
+    assert small.shrunk == pytest.approx(30 / sample_frames(path).images.shape[2], rel=1e-3)
+    assert sample_frames(path).shrunk == 1
 
 
 def picture_of_mode(mode: str) -> tuple[Image.Image, tuple[int, int, int]]:

@@ -65,6 +65,9 @@ class Run:
     """auto, cpu, cuda, cuda:1, mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of encoder and language model; auto is bfloat16 on CUDA, float32 elsewhere."""
+    focal_length: float | None = None
+    """Of the camera, pixels of the videos, where it is known; found when left out. Not of
+    vggt+llava-3d."""
     scale: float | None = None
     """Of vggt+llava-3d: metres per unit of its reconstruction."""
     camera_height: float | None = None
@@ -206,7 +209,13 @@ class Run:
         with Progress(*columns, TimeRemainingColumn(), console=messages, transient=True) as bar:
             task = bar.add_task(f"loading {self.model}", total=None)
             scale = Scale(self.scale, self.camera_height, self.metric_depth)
-            pipeline = open_model(self.model, scale, device=self.device, dtype=self.dtype)
+            pipeline = open_model(
+                self.model,
+                scale,
+                focal_length=self.focal_length,
+                device=self.device,
+                dtype=self.dtype,
+            )
 
             def progress(scene: str, done: int, total: int) -> None:
                 bar.update(task, description=scene, completed=done, total=total)

@@ -28,6 +28,9 @@ class Common:
     model: str = "tiny"
     """Name (tiny), a directory written by save_pretrained, a hub id, or vggt+llava-3d: the public
     models, by name or as FILE+DIRECTORY."""
+    focal_length: float | None = None
+    """Of the camera, pixels of the video, where it is known; found when left out. Not of
+    vggt+llava-3d."""
     scale: float | None = None
     """Of vggt+llava-3d: metres per unit of its reconstruction."""
     camera_height: float | None = None
@@ -59,6 +62,7 @@ class Common:
             pipeline = open_model(
                 self.model,
                 Scale(self.scale, self.camera_height, self.metric_depth),
+                focal_length=self.focal_length,
                 device=self.device,
                 dtype=self.dtype,
                 language=language,
@@ -99,25 +103,37 @@ class Scale(NamedTuple):
 
 
 def open_model(
-    name: str, scale: Scale, *, device: str, dtype: str, language: bool = True
+    name: str,
+    scale: Scale,
+    *,
+    focal_length: float | None,
+    device: str,
+    dtype: str,
+    language: bool = True,
 ) -> "AnyPipeline":
     """The model of a name; two names joined by ``+`` are VGGT and LLaVA-3D.
 
     Args:
         name: As ``--model`` takes it.
         scale: What the user says about metres.
+        focal_length: What the user says about the lens.
         device: As ``--device`` takes it.
         dtype: As ``--dtype`` takes it.
         language: False leaves out LLaVA-3D.
 
     Raises:
-        UsageError: A scale is given to a model that finds it, or none to one that does not.
+        UsageError: A scale is given to a model that finds it, or none to one that does not; a focal
+            length is not positive, or given to a model that has no use for it.
     """
     from vidllm.inference.concatenated import ConcatenatedPipeline
     from vidllm.inference.metric_scale import MetricScale
     from vidllm.inference.pipeline import Pipeline
 
+    if focal_length is not None and not 0 < focal_length < float("inf"):
+        raise UsageError(f"--focal-length must be positive, got {focal_length}")
     if "+" in name:
+        if focal_length is not None:
+            raise UsageError(f"--focal-length is not for {name}: VGGT finds the lens itself")
         metric = MetricScale(**scale._asdict())
         return ConcatenatedPipeline.from_pretrained(
             name, metric_scale=metric, device=device, dtype=dtype, language=language
@@ -127,7 +143,7 @@ def open_model(
             "--scale, --camera-height and --metric-depth are for vggt+llava-3d: "
             "other models find the scale"
         )
-    return Pipeline.from_pretrained(name, device=device, dtype=dtype)
+    return Pipeline.from_pretrained(name, focal_length=focal_length, device=device, dtype=dtype)
 
 
 @contextmanager

@@ -5,7 +5,8 @@ reprojections of matching patches agree (Cauchy's loss, L-BFGS). Patches are coa
 lens with a flatter scene reprojects almost as well, so straight edges have a say too: they run
 along the room's axes, whose rotation is found with the rest (`vidllm.geometry.straight_edges`).
 
-Depth keeps its scale in the mean.
+A patch's depth is wrong by a tenth, so a reprojection counts less along the line on which other
+depths would have it. Depth keeps its scale in the mean.
 """
 
 from dataclasses import dataclass, replace
@@ -26,10 +27,11 @@ _ROUNDS = ((8.0, 0.15), (5.0, 0.08), (4.0, 0.04))
 width in radians within which an edge runs along an axis."""
 _EDGES = 10.0
 """Weight of a frame's edges, where a hundred matches weigh one."""
-_DEPTH_TOLERANCE = 0.15
+_DEPTH_NOISE, _DEPTH_TOLERANCE = 0.12, 0.4
 _DEPTH_PRIOR = 0.1
 _FOCAL_PRIOR = 0.2
-"""Standard deviations of logarithms."""
+"""Standard deviations of logarithms: of a patch's depth, of the ratio of two, of the factor on a
+frame's depth and on focal lengths."""
 
 
 @dataclass(kw_only=True)
@@ -63,14 +65,14 @@ class Solution:
 
 
 class _Step:
-    """What L-BFGS finds for S frames; turns are rotation vectors."""
+    """What L-BFGS finds for S frames; turns are rotation vectors. A lens that is known stays."""
 
-    def __init__(self, frames: int) -> None:
+    def __init__(self, frames: int, *, known_lens: bool) -> None:
         self.turn, self.translation = torch.zeros(frames, 3), torch.zeros(frames, 3)
         self.log_scale, self.log_focal = torch.zeros(frames), torch.zeros(())
         self.turn_of_axes = torch.zeros(3)
         for part in vars(self).values():
-            part.requires_grad_()
+            part.requires_grad_(not known_lens or part is not self.log_focal)
 
 
 class BundleAdjustment:
@@ -83,6 +85,7 @@ class BundleAdjustment:
         grid: Rows and columns of patches.
         connected: Frames that have a camera; others take no part.
         edges: Of the frames, positions in patches; none have no say.
+        known_lens: Whether focal lengths stay as they are.
     """
 
     def __init__(
@@ -93,7 +96,10 @@ class BundleAdjustment:
         grid: tuple[int, int],
         connected: Bool[Tensor, "S"],
         edges: Edges | None,
+        *,
+        known_lens: bool = False,
     ) -> None:
+        self.known_lens = known_lens
         self.matches = matches[connected[matches.first] & connected[matches.second]]
         self.points, self.lens, self.grid = points, lens, grid
         self.centers = patch_centers(grid)
@@ -132,7 +138,7 @@ class BundleAdjustment:
     def _minimise(
         self, matches: Matches, kept: Bool[Tensor, "N P"], start: Solution, width: float
     ) -> Solution:
-        step = _Step(len(start.rotation))
+        step = _Step(len(start.rotation), known_lens=self.known_lens)
         optimizer = torch.optim.LBFGS(
             vars(step).values(), max_iter=30, history_size=20, line_search_fn="strong_wolfe"
         )
@@ -171,13 +177,29 @@ class BundleAdjustment:
             (first, second, here, there, matches.target),
             (second, first, there, here, self.centers),
         ):
+            turned = ours @ rotation[one] @ rotation[other].mT
             world = (ours - translation[one, None]) @ rotation[one]
             moved = world @ rotation[other].mT + translation[other, None]
-            depth, lens = moved[..., 2].clamp(min=0.05), self.lens[other, None]
-            seen = moved[..., :2] / depth[..., None] * (focal * lens[..., :2]) + lens[..., 2:]
-            ratio = (depth / theirs[..., 2].clamp(min=0.05)).log() / _DEPTH_TOLERANCE
-            total = total + ((seen - target) / NEAR).square().sum(dim=-1) + ratio.square()
+            depth, lens = moved[..., 2:].clamp(min=0.05), self.lens[other, None]
+            slope, scale = moved[..., :2] / depth, focal * lens[..., :2]
+            error = (slope * scale + lens[..., 2:] - target) / NEAR
+            along = (turned[..., :2] - slope * turned[..., 2:]) / depth * scale / NEAR
+            ratio = (depth[..., 0] / theirs[..., 2].clamp(min=0.05)).log() / _DEPTH_TOLERANCE
+            total = total + _beyond_depth(error, _DEPTH_NOISE * along) + ratio.square()
         return total
+
+
+def _beyond_depth(
+    error: Float[Tensor, "*N 2"], along: Float[Tensor, "*N 2"]
+) -> Float[Tensor, "*N"]:
+    """Squared error that a wrong depth does not explain.
+
+    Wrong by one standard deviation, it moves a reprojection by ``along``: the Mahalanobis distance
+    of covariance ``1 + along along^T``, which is held, so that no motion is sought that blurs more.
+    """
+    along = along.detach()
+    explained = (error * along).sum(dim=-1).square() / (1 + along.square().sum(dim=-1))
+    return error.square().sum(dim=-1) - explained
 
 
 def _turned(

@@ -64,6 +64,7 @@ def cameras_from_matches(
     *,
     patch_size: int,
     edges: Edges | None = None,
+    known_lens: bool = False,
     seed: int = 0,
 ) -> MatchedCameras:
     """Cameras that agree best with what patches look alike, with depth and with straight edges.
@@ -74,6 +75,7 @@ def cameras_from_matches(
         intrinsics: Pixels of the images; a guess of the lens.
         patch_size: Pixels.
         edges: Of the images.
+        known_lens: Whether the intrinsics are no guess but true.
         seed: Draws the hypotheses.
     """
     descriptors, depth = descriptors.detach().cpu().float(), depth.detach().cpu().float()
@@ -89,10 +91,9 @@ def cameras_from_matches(
     connected = _largest_group(matches, score > 0, len(depth))
     root = int(connected.nonzero()[0])
     cameras, scale = chain_poses(matches, motions, score, len(depth), root)
-    if edges is not None:
-        edges = edges.on_cpu().in_units_of(patch_size)
-    adjustment = BundleAdjustment(matches, points, lens, grid, connected, edges)
-    found = adjustment.run(cameras, scale)
+    edges = None if edges is None else edges.on_cpu().in_units_of(patch_size)
+    given = matches, points, lens, grid, connected, edges
+    found = BundleAdjustment(*given, known_lens=known_lens).run(cameras, scale)
     intrinsics = intrinsics.detach().cpu().float().clone()
     intrinsics[:, [0, 1], [0, 1]] *= found.log_focal.exp()
     mean = found.log_scale[connected].mean()

@@ -1,6 +1,7 @@
 """`Pipeline`: a model on a device; call it with a video to get a `Scene`."""
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,8 @@ class Pipeline:
     Attributes:
         name: What the model was loaded as.
         trained: What adapter and heads were trained on; empty when they are random.
+        focal_length: Of the camera that takes the videos, their pixels, where it is known; found by
+            default. May be set between two videos.
     """
 
     def __init__(
@@ -42,9 +45,11 @@ class Pipeline:
         processor: VidLLMProcessor,
         *,
         name: str = "",
+        focal_length: float | None = None,
         device: Device = "auto",
         dtype: Dtype = "auto",
     ) -> None:
+        self.focal_length = focal_length
         self.device = select_device(device)
         self.dtype = select_dtype(dtype, self.device)
         self.model = model.to(self.device).eval().requires_grad_(False)
@@ -64,12 +69,18 @@ class Pipeline:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str = "tiny", *, device: Device = "auto", dtype: Dtype = "auto"
+        cls,
+        name_or_path: str = "tiny",
+        *,
+        focal_length: float | None = None,
+        device: Device = "auto",
+        dtype: Dtype = "auto",
     ) -> "Pipeline":
         """Load a model.
 
         Args:
             name_or_path: ``tiny``, a directory written by ``save_pretrained``, or a hub id.
+            focal_length: Of the camera, pixels of the videos, where it is known.
             device: ``auto``, ``cpu``, ``cuda``, ``mps``, ``cuda:1``, ...
             dtype: ``auto`` is bfloat16 on CUDA devices that have it, float32 elsewhere.
         """
@@ -81,7 +92,8 @@ class Pipeline:
                 "only show that everything runs",
                 name_or_path,
             )
-        return cls(model, processor, name=str(name_or_path), device=device, dtype=dtype)
+        options = {"focal_length": focal_length, "device": device, "dtype": dtype}
+        return cls(model, processor, name=str(name_or_path), **options)
 
     def __call__(
         self,
@@ -109,7 +121,7 @@ class Pipeline:
             frames = frames_of(video, num_frames or self.processor.num_frames, **sampling)
             images = self.processor.prepare_images(frames)
         with timed("encode", seconds, progress), torch.no_grad():
-            encoding = self._encode(images, seed)
+            encoding = self._encode(images, self._focal_length_in(frames), seed)
         reconstruction = to_reconstruction(images, encoding, frames)
         tensors = {
             "patches": encoding.patches[0],
@@ -148,10 +160,18 @@ class Pipeline:
         """Everything with weights."""
         return (self.model,)
 
-    def _encode(self, images: Tensor, seed: int) -> SceneEncoding:
+    def _focal_length_in(self, frames: Frames) -> float | None:
+        """What is known of it, in pixels of the model's images."""
+        if self.focal_length is None:
+            return None
+        _, moved = self.model_from_image(frames.images.shape[1:3])
+        return self.focal_length * frames.shrunk * math.sqrt(moved[0, 0] * moved[1, 1])
+
+    def _encode(self, images: Tensor, focal_length: float | None, seed: int) -> SceneEncoding:
         mixed = self.dtype != torch.float32
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
-            return self.model.encode_scene(images[None].to(self.device), seed=seed)
+            images = images[None].to(self.device)
+            return self.model.encode_scene(images, focal_length=focal_length, seed=seed)
 
 
 def frames_of(video: str | Path | list | Frames, num_frames: int, **sampling) -> Frames:

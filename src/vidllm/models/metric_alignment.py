@@ -15,18 +15,18 @@ from vidllm.geometry.camera import decode_pose_enc, rebase_extrinsics, unproject
 from vidllm.geometry.matched_cameras import cameras_from_matches
 from vidllm.geometry.room_frame import estimate_room_frame, room_frame_along
 from vidllm.geometry.straight_edges import find_edges
+from vidllm.models.config import VidLLMConfig
 from vidllm.models.outputs import GeometryOutput, HeadOutput
 from vidllm.models.precision import full_precision
 
 
 def align_geometry(
     heads: HeadOutput,
+    config: VidLLMConfig,
     *,
-    patch_size: int,
-    scale_frames: int,
     descriptors: Float[Tensor, "B S P D"] | None = None,
     images: Float[Tensor, "B S 3 H W"] | None = None,
-    canonical_focal: float | None = None,
+    focal_length: float | None = None,
     room_from_world: Float[Tensor, "B 4 4"] | None = None,
     seed: int = 0,
 ) -> GeometryOutput:
@@ -34,25 +34,26 @@ def align_geometry(
 
     Args:
         heads: What they say; goes on unchanged.
-        patch_size: Pixels.
-        scale_frames: Frames drawn at random for the scale.
+        config: Of the model.
         descriptors: Of patches; cameras then follow from matches.
         images: RGB in [0, 1], whose edges tell lens and room frame; read only beside descriptors.
-        canonical_focal: Of the metric depth head; depth then goes with the lens that is found.
+        focal_length: Of all frames, pixels, where it is known; found by default.
         room_from_world: The room frame, where it is known; estimated by default.
-        seed: Of the draw.
+        seed: Of the draw of frames for the scale.
     """
+    canonical_focal = config.metric_depth_config.canonical_focal if config.metric_scale else None
     with torch.no_grad(), full_precision(heads.metric_depth.device):
         conf, metric = heads.depth_conf.detach(), heads.metric_depth.detach()
-        scene = _regressed(heads, one_lens=descriptors is not None)
+        scene = _regressed(heads, focal_length, one_lens=descriptors is not None)
         lens = scene.intrinsics[..., 0, 0, None, None]  # [B, S, 1, 1]
         metric = metric if canonical_focal is None else metric * (lens / canonical_focal)
         weights = conf * (scene.depth > 1e-3) * (metric > 1e-2)
-        scale = align_scale(scene.depth, metric, weights, max_frames=scale_frames, seed=seed)
+        scale = align_scale(scene.depth, metric, weights, max_frames=config.scale_frames, seed=seed)
         scene = scene.times(scale.scale)
         if descriptors is not None:
             scene.depth = (scene.depth * metric).sqrt()
-            scene = _matched(scene, descriptors, images, patch_size, seed)
+            known, patch_size = focal_length is not None, config.vision_config.patch_size
+            scene = _matched(scene, descriptors, images, patch_size, known_lens=known, seed=seed)
             if canonical_focal is not None:
                 longer = scene.intrinsics[:, 0, 0, 0] / lens[:, 0, 0, 0]  # [B]
                 scene, scale = scene.times(longer), scale.times(longer)
@@ -90,12 +91,14 @@ class _Scene:
         return replace(self, extrinsics=extrinsics, depth=self.depth * factor[..., None])
 
 
-def _regressed(heads: HeadOutput, *, one_lens: bool) -> _Scene:
+def _regressed(heads: HeadOutput, focal_length: float | None, *, one_lens: bool) -> _Scene:
     """What the heads say, in their own unit; on request with one focal length for all frames and
-    both axes, as a video has one lens, of square pixels."""
+    both axes, as a video has one lens, of square pixels; with the true one, where it is known."""
     depth = heads.relative_depth.detach()
     extrinsics, intrinsics = decode_pose_enc(heads.pose_enc[-1].detach(), depth.shape[-2:])
-    if one_lens:
+    if focal_length is not None:
+        intrinsics[..., [0, 1], [0, 1]] = focal_length
+    elif one_lens:
         focal = intrinsics[..., [0, 1], [0, 1]].log().mean(dim=(1, 2)).exp()  # [B]
         intrinsics[..., [0, 1], [0, 1]] = focal[:, None, None]
     return _Scene(extrinsics=rebase_extrinsics(extrinsics), intrinsics=intrinsics, depth=depth)
@@ -106,6 +109,8 @@ def _matched(
     descriptors: Float[Tensor, "B S P D"],
     images: Float[Tensor, "B S 3 H W"] | None,
     patch: int,
+    *,
+    known_lens: bool,
     seed: int,
 ) -> _Scene:
     """Cameras, lens and depth on which matching patches agree."""
@@ -115,6 +120,7 @@ def _matched(
             *each,
             patch_size=patch,
             edges=None if images is None else find_edges(images[index]),
+            known_lens=known_lens,
             seed=seed,
         )
         for index, each in enumerate(zip(descriptors, centers, scene.intrinsics, strict=True))

@@ -148,6 +148,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         patch_points: Float[Tensor, "B N 3"] | None = None,
         room_from_world: Float[Tensor, "B 4 4"] | None = None,
         word_logits: dict[str, Float[Tensor, "B N _"]] | None = None,
+        focal_length: float | None = None,
         reconstruct: bool = True,
         speak: bool = True,
         seed: int = 0,
@@ -159,6 +160,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             patch_points: Centres of the patches in the room frame; the reconstruction's by default.
             room_from_world: The room frame, where it is known; estimated by default.
             word_logits: What patches show; what word anchors think by default.
+            focal_length: Of the camera, pixels of the images, where it is known; found by default.
             reconstruct: False leaves out the reconstruction; 3D patches then need ``patch_points``.
             speak: False leaves out what the language model is shown, and cameras from matches.
             seed: Draws the frames that set the scale.
@@ -171,14 +173,11 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         # Geometry and metric flow -> scale alignment -> room frame
         geometry, descriptors = None, self._descriptors(features)
         if reconstruct:
-            geometry = self.reconstruct(
-                geometry_tokens,
-                bridge_tokens,
-                features,
-                descriptors=descriptors if speak and patch_points is None else None,
-                room_from_world=room_from_world,
-                seed=seed,
-            )
+            known = {"focal_length": focal_length, "room_from_world": room_from_world}
+            if speak and patch_points is None:
+                known["descriptors"] = descriptors
+            flows = geometry_tokens, bridge_tokens, features
+            geometry = self.reconstruct(*flows, **known, seed=seed)
         if word_logits is None and self.config.word_anchors is not None:
             word_logits = self.word_anchors.logits(semantic_tokens.flatten(1, 2))
         scene = SceneEncoding(
@@ -216,6 +215,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         features: FrameFeatures,
         *,
         descriptors: Float[Tensor, "B S P D"] | None = None,
+        focal_length: float | None = None,
         room_from_world: Float[Tensor, "B 4 4"] | None = None,
         seed: int = 0,
     ) -> GeometryOutput:
@@ -236,13 +236,10 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         )
         geometry = align_geometry(
             heads,
-            patch_size=config.vision_config.patch_size,
-            scale_frames=config.scale_frames,
+            config,
             descriptors=descriptors,
             images=features.images,
-            canonical_focal=(
-                config.metric_depth_config.canonical_focal if config.metric_scale else None
-            ),
+            focal_length=focal_length,
             room_from_world=room_from_world,
             seed=seed,
         )

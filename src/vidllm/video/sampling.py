@@ -281,11 +281,13 @@ def _read_best(
     _warn_of_damage(frames, len(group_of) - done)
     chosen = [best[group] for group in sorted(best)]
     indices = np.array([index for _, index, _ in chosen])
+    images = np.stack([image for _, _, image in chosen])
     return Frames(
-        images=np.stack([image for _, _, image in chosen]),
+        images=images,
         frame_indices=indices,
         timestamps=frames.timestamps[indices],
         source=frames.name,
+        shrunk=min(1.0, math.sqrt(images[0, ..., 0].size / (1e6 * frames.megapixels))),
     )
 
 
