@@ -96,7 +96,7 @@ LOOKED_UP = "color", "is_color", "existence", "count"
 
 
 def _spoken_stages() -> tuple[StageConfig, ...]:
-    """Looking up, all answers, the same on what the model itself sees, then boxes too.
+    """Looking up, all answers, the same on what the model itself sees, boxes too, then these alone.
 
     On geometry that is computed once. Where words and places are true, it pays to read them; where
     they are the model's own, answers learn to allow for its errors.
@@ -129,7 +129,14 @@ def _spoken_stages() -> tuple[StageConfig, ...]:
         true_geometry=0.5,
         exchanged_colors=0.0,
     )
-    return lookup, language, own, boxes
+    pointing = replace(
+        boxes,
+        name="pointing",
+        losses=LossWeights(grounding=1.0),
+        trained={"grounding_head": 1.0},
+        turns=TurnMix(qa=0, situated_qa=0, vsi=0, referring=16, multi_referring=6, captions=0),
+    )
+    return lookup, language, own, boxes, pointing
 
 
 def tiny_gpu() -> TrainConfig:
