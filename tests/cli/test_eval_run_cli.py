@@ -121,6 +121,7 @@ def test_scannet_scenes_are_asked_and_scored(arguments, scannet, tmp_path, capsy
         (["scanqa", "--references", "nowhere.json"], "cannot read nowhere.json"),
         (["scannet", "--references", "x"], "--references is for benchmarks on ScanNet"),
         (["vsibench", "--references", "x", "--proposals", "truth"], "--proposals is for"),
+        (["rooms", "--focal-length", "180"], "--focal-length is not for rooms"),
         (["rooms", "--proposals", "clusters"], "--proposals of rooms is none or truth"),
         (["scanrefer", "--references", "x", "--captions", "2"], "--captions is for rooms"),
     ],

@@ -110,6 +110,8 @@ class Run:
             if getattr(self, name) != defaults[name]:
                 where = "rooms" if name in _OF_ROOMS else "benchmarks on ScanNet"
                 raise UsageError(f"--{name.replace('_', '-')} is for {where}, not {self.benchmark}")
+        if self.benchmark == "rooms" and self.focal_length is not None:
+            raise UsageError("--focal-length is not for rooms: every scene has a lens of its own")
         if asked and self.references is None:
             raise UsageError(f"--references is missing: the file of {self.benchmark}'s questions")
 
