@@ -67,6 +67,18 @@ def test_neighbour_attention_equals_a_plain_loop():
         torch.testing.assert_close(out[0, loc, q], attention.out(torch.cat(mixed)))
 
 
+def test_neighbours_learn_too():
+    attention = NeighbourAttention(8, 2)
+    patches = torch.randn(1, 9, 8, requires_grad=True)
+    neighbours = torch.arange(6).view(1, 2, 3)
+    attention(
+        torch.randn(1, 1, 2, 8), torch.randn(1, 2, 3), patches, torch.randn(1, 9, 3), neighbours
+    ).sum().backward()
+    assert patches.grad[:, :6].abs().sum() > 0
+    for name, parameter in attention.named_parameters():
+        assert parameter.grad is not None, name
+
+
 def test_distance_lowers_attention_by_sigma_per_metre():
     torch.manual_seed(2)
     attention = DistanceSelfAttention(4, 1).double()

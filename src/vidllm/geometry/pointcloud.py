@@ -117,13 +117,13 @@ def farthest_point_sample(
     return picks.reshape(*points.shape[:-2], count)
 
 
-@torch.no_grad()
 def gather_points(values: Tensor, indices: Tensor) -> Tensor:
     """``values [B, N, C]``, ``indices [B, ...]`` -> ``[B, ..., C]``."""
     batch = torch.arange(len(values), device=values.device)
     return values[batch.view(-1, *[1] * (indices.ndim - 1)), indices]
 
 
+@torch.no_grad()
 def knn(
     queries: Float[Tensor, "*batch Q 3"], points: Float[Tensor, "*batch N 3"], count: int
 ) -> tuple[Float[Tensor, "*batch Q {count}"], Integer[Tensor, "*batch Q {count}"]]:
