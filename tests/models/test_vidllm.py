@@ -80,12 +80,12 @@ def test_matches_place_a_camera_and_scale_its_depth(monkeypatch, focal):
     images = torch.rand(1, 3, 3, 56, 84, generator=torch.Generator().manual_seed(0))
     given = {}
 
-    def found(descriptors, depth, intrinsics, *, patch_size, edges, known_lens, seed):
+    def found(descriptors, images, depth, intrinsics, *, patch_size, edges, known_lens, seed):
         given.update(descriptors=descriptors, depth=depth, edges=edges, guess=intrinsics)
-        given["known_lens"] = known_lens
+        given.update(known_lens=known_lens, images=images)
         moved = torch.eye(3, 4).repeat(3, 1, 1)
         moved[1, 0, 3] = 0.5
-        factor = torch.tensor([1.0, 1.1, 0.9])
+        factor = torch.tensor([1.0, 1.1, 0.9])[:, None, None].expand_as(depth)
         connected = torch.ones(3, dtype=torch.bool)
         given["lens"] = 1.2 * intrinsics
         return MatchedCameras(
@@ -106,7 +106,8 @@ def test_matches_place_a_camera_and_scale_its_depth(monkeypatch, focal):
         metric = metric * lens[0, 0] / focal
     scale = align_scale_of(unmatched, metric)
     mean = (unmatched.relative_depth * scale * metric).sqrt()[0]
-    torch.testing.assert_close(given["depth"], mean[:, 7::14, 7::14])
+    torch.testing.assert_close(given["depth"], mean)
+    torch.testing.assert_close(given["images"], images[0])
     geometry, longer = scene.geometry, 1.0 if focal is None else 1.2
     factor = longer * torch.tensor([1.0, 1.1, 0.9])[:, None, None]
     torch.testing.assert_close(geometry.depth[0], mean * factor)

@@ -1,14 +1,15 @@
 """Cameras, depth and lens that matches and straight edges agree on best.
 
 Cameras, a factor on each frame's depth and one on the focal length of all frames are moved until
-reprojections of matching patches agree (Cauchy's loss, L-BFGS). Patches are coarse, and a longer
-lens with a flatter scene reprojects almost as well, so straight edges have a say too: they run
-along the room's axes, whose rotation is found with the rest (`vidllm.geometry.straight_edges`).
+reprojections of matching points agree (Cauchy's loss, L-BFGS). A longer lens with a flatter scene
+reprojects almost as well, so straight edges have a say too: they run along the room's axes, whose
+rotation is found with the rest (`vidllm.geometry.straight_edges`).
 
-A patch's depth is wrong by a tenth, so a reprojection counts less along the line on which other
+A point's depth is wrong by a tenth, so a reprojection counts less along the line on which other
 depths would have it. Depth keeps its scale in the mean.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,21 +17,22 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vidllm.geometry.camera import skew
-from vidllm.geometry.patch_matches import LEAST_MATCHES, Matches
+from vidllm.geometry.patch_matches import Matches
+from vidllm.geometry.pixel_matches import SHARP
 from vidllm.geometry.room_frame import estimate_room_frame
 from vidllm.geometry.straight_edges import Edges, agreement, find_axes
+from vidllm.geometry.views import Views, patch_centers
 
-NEAR = 0.8
-"""Patches: the error at which a match counts half."""
-_ROUNDS = ((8.0, 0.15), (5.0, 0.08), (4.0, 0.04))
-"""Of each round: matches with larger errors, in units of their tolerance, are left out; and the
-width in radians within which an edge runs along an axis."""
+FIRST_ROUNDS = ((40.0, 0.15), (20.0, 0.08), (8.0, 0.08), (4.0, 0.04))
+LATER_ROUNDS = ((8.0, 0.06), (4.0, 0.04))
+"""Of each round: matches with larger errors, in units of `SHARP`, are left out; and the width in
+radians within which an edge runs along an axis. First ones start from motions of single pairs."""
 _EDGES = 10.0
 """Weight of a frame's edges, where a hundred matches weigh one."""
 _DEPTH_NOISE, _DEPTH_TOLERANCE = 0.12, 0.4
 _DEPTH_PRIOR = 0.1
 _FOCAL_PRIOR = 0.2
-"""Standard deviations of logarithms: of a patch's depth, of the ratio of two, of the factor on a
+"""Standard deviations of logarithms: of a point's depth, of the ratio of two, of the factor on a
 frame's depth and on focal lengths."""
 
 
@@ -79,10 +81,7 @@ class BundleAdjustment:
     """Improves cameras, depth factors and focal length at once.
 
     Args:
-        matches: Of pairs of frames.
-        points: Of the patches, before their own cameras.
-        lens: Of the frames: focal lengths and principal point in patches.
-        grid: Rows and columns of patches.
+        views: The frames.
         connected: Frames that have a camera; others take no part.
         edges: Of the frames, positions in patches; none have no say.
         known_lens: Whether focal lengths stay as they are.
@@ -90,53 +89,59 @@ class BundleAdjustment:
 
     def __init__(
         self,
-        matches: Matches,
-        points: Float[Tensor, "S P 3"],
-        lens: Float[Tensor, "S 4"],
-        grid: tuple[int, int],
+        views: Views,
         connected: Bool[Tensor, "S"],
         edges: Edges | None,
         *,
         known_lens: bool = False,
     ) -> None:
         self.known_lens = known_lens
-        self.matches = matches[connected[matches.first] & connected[matches.second]]
-        self.points, self.lens, self.grid = points, lens, grid
-        self.centers = patch_centers(grid)
-        self.connected = connected
+        self.views, self.connected = views, connected
         self.edges = None if edges is None else edges.each(connected)
 
-    def run(self, cameras: Float[Tensor, "S 4 4"], scale: Float[Tensor, "S"]) -> Solution:
-        """From cameras and depth factors to start from."""
-        state = Solution(
+    def start(self, cameras: Float[Tensor, "S 4 4"], scale: Float[Tensor, "S"]) -> Solution:
+        """From cameras and factors on the frames' depth."""
+        return Solution(
             rotation=cameras[:, :3, :3],
             translation=cameras[:, :3, 3],
             log_scale=scale.log(),
             log_focal=torch.zeros(()),
             axes=self._axes(cameras),
         )
-        for gate, width in _ROUNDS:
-            error = self._errors(self.matches, state)
-            kept = self.matches.valid & (error < gate**2)
-            enough = kept.sum(dim=-1) >= LEAST_MATCHES
-            if not enough.any():
+
+    def run(
+        self, matches: Matches, state: Solution, rounds: Sequence[tuple[float, float]]
+    ) -> Solution:
+        """A better solution, as matches of connected frames have it."""
+        here = self.views.lift(matches.first, matches.source)
+        there = self.views.lift(matches.second, matches.target)
+        for gate, width in rounds:
+            error = self._errors(matches, here, there, state)
+            kept = matches.valid & (error < gate**2)
+            if not kept.any():
                 break
-            state = self._minimise(self.matches[enough], kept[enough], state, width)
+            state = self._minimise((matches, here, there), kept, state, width)
         return state
 
     def _axes(self, cameras: Float[Tensor, "S 4 4"]) -> Float[Tensor, "3 3"] | None:
         """World from room: as surfaces have it, then as most edges do."""
-        if self.edges is None or len(self.matches.first) == 0 or not self.edges.weight.any():
+        if self.edges is None or self.connected.sum() < 2 or not self.edges.weight.any():
             return None
         rotation, translation = cameras[:, :3, :3], cameras[:, None, :3, 3]
-        world = ((self.points - translation) @ rotation)[self.connected].unflatten(1, self.grid)
+        centers = patch_centers(self.views.grid).expand(len(cameras), -1, -1)
+        points = self.views.lift(torch.arange(len(cameras)), centers)
+        world = ((points - translation) @ rotation)[self.connected].unflatten(1, self.views.grid)
         guess = estimate_room_frame(world, cameras[self.connected, :3])[:3, :3].mT
-        focal = self.lens[self.connected, :2].log().mean().exp()
+        focal = self.views.lens[self.connected, :2].log().mean().exp()
         return find_axes(self.edges, rotation[self.connected], guess, focal)
 
     @torch.enable_grad()
     def _minimise(
-        self, matches: Matches, kept: Bool[Tensor, "N P"], start: Solution, width: float
+        self,
+        given: tuple[Matches, Tensor, Tensor],
+        kept: Bool[Tensor, "N P"],
+        start: Solution,
+        width: float,
     ) -> Solution:
         step = _Step(len(start.rotation), known_lens=self.known_lens)
         optimizer = torch.optim.LBFGS(
@@ -146,7 +151,7 @@ class BundleAdjustment:
         def closure() -> Tensor:
             optimizer.zero_grad()
             state = start.moved(step)
-            loss = (torch.log1p(self._errors(matches, state)) * kept).sum() / 100
+            loss = (torch.log1p(self._errors(*given, state)) * kept).sum() / 100
             loss = loss + (state.log_scale / _DEPTH_PRIOR).square().sum() / 20
             loss = loss + (state.log_focal / _FOCAL_PRIOR).square() / 20
             if self.edges is not None and state.axes is not None:
@@ -159,31 +164,32 @@ class BundleAdjustment:
 
     def _agreement(self, edges: Edges, state: Solution, width: float) -> Float[Tensor, ""]:
         """Of edges with the room's axes, in sum over frames."""
-        focal = self.lens[self.connected, :2].log().mean().exp() * state.log_focal.exp()
+        focal = self.views.lens[self.connected, :2].log().mean().exp() * state.log_focal.exp()
         rotation = state.rotation[self.connected] @ state.axes
         return agreement(edges, rotation, focal, width).sum()
 
-    def _errors(self, matches: Matches, state: Solution) -> Float[Tensor, "N P"]:
+    def _errors(
+        self, matches: Matches, here: Tensor, there: Tensor, state: Solution
+    ) -> Float[Tensor, "N P"]:
         """Squared errors in units of their tolerance, there and back."""
         rotation, translation = state.rotation, state.translation
         first, second = matches.first, matches.second
-        index = matches.index[..., None].expand(-1, -1, 3)
-        focal = state.log_focal.exp()
+        focal, grown = state.log_focal.exp(), state.log_scale.exp()[:, None, None]
         across = torch.stack([1 / focal, 1 / focal, torch.ones_like(focal)])
-        points = self.points * state.log_scale.exp()[:, None, None] * across
-        here, there = points[first], points[second].gather(1, index)
+        here, there = here * grown[first] * across, there * grown[second] * across
         total = torch.zeros(())
         for one, other, ours, theirs, target in (
             (first, second, here, there, matches.target),
-            (second, first, there, here, self.centers),
+            (second, first, there, here, matches.source),
         ):
-            turned = ours @ rotation[one] @ rotation[other].mT
-            world = (ours - translation[one, None]) @ rotation[one]
-            moved = world @ rotation[other].mT + translation[other, None]
-            depth, lens = moved[..., 2:].clamp(min=0.05), self.lens[other, None]
+            relative = rotation[other] @ rotation[one].mT
+            shift = translation[other] - (relative @ translation[one, :, None])[..., 0]
+            turned = ours @ relative.mT
+            moved = turned + shift[:, None]
+            depth, lens = moved[..., 2:].clamp(min=0.05), self.views.lens[other, None]
             slope, scale = moved[..., :2] / depth, focal * lens[..., :2]
-            error = (slope * scale + lens[..., 2:] - target) / NEAR
-            along = (turned[..., :2] - slope * turned[..., 2:]) / depth * scale / NEAR
+            error = (slope * scale + lens[..., 2:] - target) / SHARP
+            along = (turned[..., :2] - slope * turned[..., 2:]) / depth * scale / SHARP
             ratio = (depth[..., 0] / theirs[..., 2].clamp(min=0.05)).log() / _DEPTH_TOLERANCE
             total = total + _beyond_depth(error, _DEPTH_NOISE * along) + ratio.square()
         return total
@@ -198,17 +204,11 @@ def _beyond_depth(
     of covariance ``1 + along along^T``, which is held, so that no motion is sought that blurs more.
     """
     along = along.detach()
-    explained = (error * along).sum(dim=-1).square() / (1 + along.square().sum(dim=-1))
-    return error.square().sum(dim=-1) - explained
+    beside = error[..., 0] * along[..., 1] - error[..., 1] * along[..., 0]
+    return (error.square().sum(dim=-1) + beside.square()) / (1 + along.square().sum(dim=-1))
 
 
 def _turned(
     rotation: Float[Tensor, "*batch 3 3"], by: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch 3 3"]:
     return torch.linalg.matrix_exp(skew(by)) @ rotation
-
-
-def patch_centers(grid: tuple[int, int]) -> Float[Tensor, "P 2"]:
-    """Columns and rows of all patches."""
-    rows, columns = torch.meshgrid(*(torch.arange(side) for side in grid), indexing="ij")
-    return torch.stack([columns, rows], dim=-1).flatten(0, 1).float()

@@ -1,4 +1,4 @@
-"""Cameras from matching patches and depth: what a model that saw too little to regress them can do.
+"""Cameras from matches and depth: what a model that saw too little to regress them can do.
 
 Descriptors say which patches of two frames show the same thing; depth says where these are before
 each camera. From both the cameras follow:
@@ -6,15 +6,19 @@ each camera. From both the cameras follow:
 1. `match_patches`: patches of every two frames that are nearest to each other in both directions.
 2. `relative_poses` (RANSAC): similarities through three matches each (Umeyama 1991), drawn at
    random; the one that most matches agree with is refined by its reprojections.
-3. `chain_poses`: along the spanning tree of the highest scores, motions of the largest group of
+3. `find_again`: around where that motion has them, corners are looked for in the pictures
+   themselves, and the motion is refined by what is found, or dropped where too little is.
+4. `chain_poses`: along the spanning tree of the highest scores, motions of the largest group of
    frames that hang together add up to cameras.
-4. `BundleAdjustment`: cameras, a factor on each frame's depth and one on the focal length of all
-   frames are moved until reprojections, and straight edges with the room's axes, agree best.
+5. `BundleAdjustment`: cameras, a factor on each frame's depth and one on the focal length of all
+   frames are moved until reprojections, and straight edges with the room's axes, agree best; then
+   again, with corners that are looked for in every two frames (`find_everywhere`).
+6. `depth_factors`: what matches triangulate corrects the depth around them.
 
-A few hundred patches a frame: it all runs on the CPU, without gradients to what is given.
+A few hundred points a frame: it all runs on the CPU, without gradients to what is given.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,16 +30,33 @@ from scipy.sparse.csgraph import (
 )
 from torch import Tensor
 
-from vidllm.geometry.bundle_adjustment import NEAR, BundleAdjustment, patch_centers
+from vidllm.geometry.bundle_adjustment import (
+    FIRST_ROUNDS,
+    LATER_ROUNDS,
+    BundleAdjustment,
+    Solution,
+)
 from vidllm.geometry.camera import rebase_extrinsics, skew
-from vidllm.geometry.patch_matches import LEAST_MATCHES, PAIRS_PER_CHUNK, Matches, match_patches
+from vidllm.geometry.patch_matches import PAIRS_PER_CHUNK, Matches, match_patches
+from vidllm.geometry.pixel_matches import (
+    SHARP,
+    evidence,
+    find_again,
+    find_corners,
+    find_everywhere,
+)
 from vidllm.geometry.straight_edges import Edges
+from vidllm.geometry.triangulation import depth_factors
+from vidllm.geometry.views import Views, patch_centers
 
 _HYPOTHESES = 200
-_LEAST_SHARE = 0.6
-"""Of two frames' matches, that agree on a motion: with fewer it may be chance. On predicted depth
-of Rooms, a motion on which 60 to 70 % agree is right in four of ten cases, from 80 % on in eight,
-from 90 % on nearly always, below 60 % hardly ever."""
+NEAR = 0.8
+"""Patches: the error at which a match of patches counts half."""
+_REACH, _LATER_REACHES = 8, (5, 4)
+"""Pixels around where a motion of two frames has a corner in which it is looked for; and around
+where the cameras of all have it, one time after the other."""
+_LEAST_FOUND, _LEAST_EVIDENCE, _LATER_EVIDENCE = 8, 3.0, 5.0
+"""Of a motion of two frames, else it is dropped, and of two frames' cameras."""
 _SCALES = (0.75, 1.33)
 """Between two frames' depths, at most."""
 
@@ -48,8 +69,8 @@ class MatchedCameras:
     """Camera from the first camera's frame, in the unit of the depth."""
     intrinsics: Float[Tensor, "S 3 3"]
     """Pixels; focal lengths have changed by one factor for all frames, as a video has one lens."""
-    depth_factor: Float[Tensor, "S"]
-    """On each frame's depth; geometric mean 1."""
+    depth_factor: Float[Tensor, "S H W"]
+    """On the depth; of about 1 in the mean, 1 in frames without a camera."""
     connected: Bool[Tensor, "S"]
     """To most others, over frames that match; others stand where the last such frame before them
     does, or the first."""
@@ -59,7 +80,8 @@ class MatchedCameras:
 
 def cameras_from_matches(
     descriptors: Float[Tensor, "S P C"],
-    depth: Float[Tensor, "S h w"],
+    images: Float[Tensor, "S 3 H W"],
+    depth: Float[Tensor, "S H W"],
     intrinsics: Float[Tensor, "S 3 3"],
     *,
     patch_size: int,
@@ -67,79 +89,141 @@ def cameras_from_matches(
     known_lens: bool = False,
     seed: int = 0,
 ) -> MatchedCameras:
-    """Cameras that agree best with what patches look alike, with depth and with straight edges.
+    """Cameras that agree best with what looks alike, with depth and with straight edges.
 
     Args:
         descriptors: Of unit length, P = h * w patches in rows.
-        depth: Of the patches' central pixels, along z; unknown where it is not a positive number.
+        images: RGB in [0, 1].
+        depth: Along z; unknown where it is not a positive number.
         intrinsics: Pixels of the images; a guess of the lens.
         patch_size: Pixels.
         edges: Of the images.
         known_lens: Whether the intrinsics are no guess but true.
         seed: Draws the hypotheses.
     """
-    descriptors, depth = descriptors.detach().cpu().float(), depth.detach().cpu().float()
-    grid = (depth.shape[1], depth.shape[2])
-    lens = _patch_intrinsics(intrinsics.detach().cpu().float(), patch_size)
-    rays = _rays(lens, grid)  # [S, P, 3]
-    depth = depth.flatten(1)
-    known = (depth > 0) & depth.isfinite()
-    matches = match_patches(descriptors, grid, known)
-    points = rays * torch.where(known, depth, 0.0)[..., None]
-    generator = torch.Generator().manual_seed(seed)
-    motions, score = relative_poses(matches, points, lens, generator)
-    connected = _largest_group(matches, score > 0, len(depth))
-    root = int(connected.nonzero()[0])
-    cameras, scale = chain_poses(matches, motions, score, len(depth), root)
+    descriptors, images, depth, intrinsics = (
+        x.detach().cpu().float() for x in (descriptors, images, depth, intrinsics)
+    )
+    views = Views(
+        images=images,
+        depth=torch.where((depth > 0) & depth.isfinite(), depth, 0.0),
+        lens=_patch_intrinsics(intrinsics, patch_size),
+        patch_size=patch_size,
+    )
     edges = None if edges is None else edges.on_cpu().in_units_of(patch_size)
-    given = matches, points, lens, grid, connected, edges
-    found = BundleAdjustment(*given, known_lens=known_lens).run(cameras, scale)
-    intrinsics = intrinsics.detach().cpu().float().clone()
+    found, matches, connected = _solve(views, descriptors, edges, known_lens=known_lens, seed=seed)
+    intrinsics = intrinsics.clone()
     intrinsics[:, [0, 1], [0, 1]] *= found.log_focal.exp()
-    mean = found.log_scale[connected].mean()
-    translation = found.translation / mean.exp()
-    cameras = torch.cat([found.rotation, translation[..., None]], dim=-1)[_beside(connected)]
+    cameras = torch.cat([found.rotation, found.translation[..., None]], dim=-1)[_beside(connected)]
     return MatchedCameras(
         extrinsics=rebase_extrinsics(cameras),
         intrinsics=intrinsics,
-        depth_factor=torch.where(connected, (found.log_scale - mean).exp(), 1.0),
+        depth_factor=depth_factors(views, matches, found, connected),
         connected=connected,
         axes=None if found.axes is None else cameras[0, :, :3] @ found.axes,
     )
 
 
+def _solve(
+    views: Views,
+    descriptors: Float[Tensor, "S P C"],
+    edges: Edges | None,
+    *,
+    known_lens: bool,
+    seed: int,
+) -> tuple[Solution, Matches, Bool[Tensor, "S"]]:
+    """What agrees best, with depth factors of geometric mean 1; the matches that said so last; and
+    which frames have a camera."""
+    corners = find_corners(views.images, views.patch_size)
+    matches, motions, score = _relative_motions(views, corners, descriptors, seed)
+    connected = _largest_group(matches, score > 0, len(views.depth))
+    root = int(connected.nonzero()[0])
+    adjustment = BundleAdjustment(views, connected, edges, known_lens=known_lens)
+    found = adjustment.start(*chain_poses(matches, motions, score, len(connected), root))
+    within = (score > 0) & connected[matches.first] & connected[matches.second]
+    matches = matches[within]
+    found = adjustment.run(matches, found, FIRST_ROUNDS)
+    for reach in _LATER_REACHES:
+        matches = _matches_of_all(views, corners, connected, found, reach)
+        found = adjustment.run(matches, found, LATER_ROUNDS)
+    mean = found.log_scale[connected].mean()
+    translation = found.translation / mean.exp()
+    found = replace(found, log_scale=found.log_scale - mean, translation=translation)
+    return found, matches, connected
+
+
+def _relative_motions(
+    views: Views, corners: Float[Tensor, "S P 2"], descriptors: Float[Tensor, "S P C"], seed: int
+) -> tuple[Matches, Float[Tensor, "N 4 4"], Float[Tensor, "N"]]:
+    """Of pairs of frames: corners of one in the other, motions, and their scores; 0 for none."""
+    frames = torch.arange(len(views.depth))
+    known = views.depth_at(frames, patch_centers(views.grid).expand(len(frames), -1, -1)) > 0
+    alike = match_patches(descriptors, views.grid, known)
+    motions = relative_poses(alike, views, torch.Generator().manual_seed(seed))
+    pairs = alike.first, alike.second
+    matches, expected = find_again(views, corners, pairs, motions, _REACH)
+    here, there = _lifted(views, matches)
+    lens = views.lens[matches.second]
+    motions = _refine_poses(motions, here, there, matches, lens, SHARP)
+    error = _reprojection_error(motions[:, None], here, there, matches, lens)[:, 0]
+    count = ((error < 3 * SHARP) & matches.valid).sum(dim=-1)
+    worth = evidence(count, expected)
+    enough = (count >= _LEAST_FOUND) & (worth >= _LEAST_EVIDENCE)
+    return matches, motions, torch.where(enough, worth, 0.0)
+
+
+def _matches_of_all(
+    views: Views,
+    corners: Float[Tensor, "S P 2"],
+    connected: Bool[Tensor, "S"],
+    found: Solution,
+    reach: int,
+) -> Matches:
+    """Corners of connected frames in all others that show them, where cameras say so."""
+    cameras = torch.eye(4).repeat(len(connected), 1, 1)
+    cameras[:, :3, :3], cameras[:, :3, 3] = found.rotation, found.translation
+    now = views.adjusted(found.log_scale, found.log_focal)
+    matches, expected = find_everywhere(now, corners, cameras, connected, reach)
+    return matches[evidence(matches.valid.sum(dim=-1), expected) >= _LATER_EVIDENCE]
+
+
+def _lifted(views: Views, matches: Matches) -> tuple[Tensor, Tensor]:
+    """Points before the first cameras and before the second, [N, P, 3]."""
+    here = views.lift(matches.first, matches.source)
+    return here, views.lift(matches.second, matches.target)
+
+
 def relative_poses(
-    matches: Matches, points: Float[Tensor, "S P 3"], lens: Tensor, generator: torch.Generator
-) -> tuple[Float[Tensor, "N 4 4"], Float[Tensor, "N"]]:
-    """From the first camera's points to the second's, and its score by inliers; 0 for no motion.
+    matches: Matches, views: Views, generator: torch.Generator
+) -> Float[Tensor, "N 4 4"]:
+    """From the first camera's points to the second's.
 
     The upper 3 x 4 of a motion is ``[s R | t]``, as the depths of two frames may differ in scale.
     """
-    motions, agree = [torch.zeros(0, 4, 4)], [torch.zeros_like(matches.valid[:0])]
+    motions = [torch.zeros(0, 4, 4)]
     for pairs in torch.arange(len(matches.first)).split(PAIRS_PER_CHUNK):
         chunk = matches[pairs]
         drawn = torch.multinomial(
             (chunk.valid + 1e-9).repeat_interleave(_HYPOTHESES, dim=0), 3, generator=generator
         ).unflatten(0, (-1, _HYPOTHESES))  # [n, H, 3]
-        source = points[chunk.first]
-        there = points[chunk.second].gather(1, chunk.index[..., None].expand(-1, -1, 3))
+        here, there = _lifted(views, chunk)
+        lens = views.lens[chunk.second]
         pair = torch.arange(len(pairs))[:, None, None]
-        tried = similarity(source[pair, drawn], there[pair, drawn])  # [n, H, 4, 4]
-        error = _reprojection_error(tried, source, there, chunk, lens)
+        tried = similarity(here[pair, drawn], there[pair, drawn])  # [n, H, 4, 4]
+        error = _reprojection_error(tried, here, there, chunk, lens)
         worth = ((1 - error / (2 * NEAR)).clamp(min=0) * chunk.valid[:, None]).sum(dim=-1)
         motion = tried[torch.arange(len(pairs)), worth.argmax(dim=-1)]
-        motion = _refine_poses(motion, source, there, chunk, lens)
-        error = _reprojection_error(motion[:, None], source, there, chunk, lens)[:, 0]
-        motions.append(motion)
-        agree.append((error < 1.5 * NEAR) & chunk.valid)
-    count, matched = torch.cat(agree).sum(dim=-1), matches.valid.sum(dim=-1)
-    share = count / matched.clamp(min=1)
-    enough = (count >= LEAST_MATCHES) & (share >= _LEAST_SHARE)
-    return torch.cat(motions), torch.where(enough, count * share**3, 0.0)
+        motions.append(_refine_poses(motion, here, there, chunk, lens, NEAR))
+    return torch.cat(motions)
 
 
 def _refine_poses(
-    motion: Float[Tensor, "n 4 4"], source: Tensor, there: Tensor, chunk: Matches, lens: Tensor
+    motion: Float[Tensor, "n 4 4"],
+    here: Float[Tensor, "n P 3"],
+    there: Float[Tensor, "n P 3"],
+    matches: Matches,
+    lens: Float[Tensor, "n 4"],
+    near: float,
 ) -> Float[Tensor, "n 4 4"]:
     """Motions that reproject best (Gauss-Newton, Cauchy's weights), then the scale between depths.
 
@@ -148,23 +232,23 @@ def _refine_poses(
     grown = torch.linalg.det(motion[:, :3, :3]) ** (1 / 3)
     rotation = motion[:, :3, :3] / grown[:, None, None]
     translation = motion[:, :3, 3] / grown[:, None]
-    second = lens[chunk.second, None]  # [n, 1, 4]
+    lens = lens[:, None]
     for _ in range(8):
-        turned = source @ rotation.mT
+        turned = here @ rotation.mT
         moved = turned + translation[:, None]
         depth = moved[..., 2].clamp(min=0.05)
         slope = moved[..., :2] / depth[..., None]
-        error = slope * second[..., :2] + second[..., 2:] - chunk.target  # [n, P, 2]
-        weights = chunk.valid / (1 + (error / NEAR).square().sum(dim=-1))
+        error = slope * lens[..., :2] + lens[..., 2:] - matches.target  # [n, P, 2]
+        weights = matches.valid / (1 + (error / near).square().sum(dim=-1))
         toward = torch.eye(3)[:2] - slope[..., None] * torch.eye(3)[2]  # [n, P, 2, 3]
-        toward = toward * (second[..., :2] / depth[..., None])[..., None]
+        toward = toward * (lens[..., :2] / depth[..., None])[..., None]
         jacobian = torch.cat([-toward @ skew(turned), toward], dim=-1)  # [n, P, 2, 6]
         weighted = jacobian * weights[..., None, None]
         normal = torch.einsum("npki,npkj->nij", weighted, jacobian) + 1e-3 * torch.eye(6)
         step = torch.linalg.solve(normal, torch.einsum("npki,npk->ni", weighted, error))
         rotation = torch.linalg.matrix_exp(skew(-step[:, :3])) @ rotation
         translation = translation - step[:, 3:]
-    moved = source @ rotation.mT + translation[:, None]
+    moved = here @ rotation.mT + translation[:, None]
     ratio = (there[..., 2] / moved[..., 2].clamp(min=0.05)).masked_fill(weights < 0.2, torch.nan)
     grown = ratio.nanmedian(dim=-1).values.nan_to_num(1.0).clamp(*_SCALES)
     result = torch.eye(4).repeat(len(motion), 1, 1)
@@ -197,14 +281,14 @@ def similarity(
 
 
 def _reprojection_error(
-    motions: Float[Tensor, "n H 4 4"], source: Tensor, there: Tensor, chunk: Matches, lens: Tensor
+    motions: Float[Tensor, "n H 4 4"], here: Tensor, there: Tensor, matches: Matches, lens: Tensor
 ) -> Float[Tensor, "n H P"]:
     """Patches between where a match is and where it should be; depth counts where it is far off."""
-    moved = source[:, None] @ motions[..., :3, :3].mT + motions[..., None, :3, 3]
+    moved = here[:, None] @ motions[..., :3, :3].mT + motions[..., None, :3, 3]
     depth = moved[..., 2].clamp(min=0.05)
-    second = lens[chunk.second, None, None]  # [n, 1, 1, 4]
-    seen = moved[..., :2] / depth[..., None] * second[..., :2] + second[..., 2:]
-    error = (seen - chunk.target[:, None]).norm(dim=-1)
+    lens = lens[:, None, None]
+    seen = moved[..., :2] / depth[..., None] * lens[..., :2] + lens[..., 2:]
+    error = (seen - matches.target[:, None]).norm(dim=-1)
     ratio = (depth / there[:, None, :, 2].clamp(min=0.05)).log().abs()
     return torch.where(moved[..., 2] > 0.05, error + 3 * (ratio - 0.2).clamp(min=0), torch.inf)
 
@@ -258,9 +342,3 @@ def _patch_intrinsics(intrinsics: Float[Tensor, "S 3 3"], patch: int) -> Float[T
     """Focal lengths and principal point in patches, the first patch's central pixel at 0."""
     focal = intrinsics[:, [0, 1], [0, 1]] / patch
     return torch.cat([focal, (intrinsics[:, [0, 1], [2, 2]] - patch // 2) / patch], dim=-1)
-
-
-def _rays(lens: Float[Tensor, "S 4"], grid: tuple[int, int]) -> Float[Tensor, "S P 3"]:
-    """Of the patches, at depth 1."""
-    across = (patch_centers(grid) - lens[:, None, 2:]) / lens[:, None, :2]
-    return torch.cat([across, torch.ones_like(across[..., :1])], dim=-1)

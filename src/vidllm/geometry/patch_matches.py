@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vidllm.geometry.views import patch_centers
+
 LEAST_MATCHES = 18
 """Pairs of frames with fewer are left out."""
 LEAST_LIKENESS = 0.7
@@ -18,16 +20,16 @@ PAIRS_PER_CHUNK = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Matches:
-    """Of N pairs of frames: where each patch of the first is in the second. Patch units."""
+    """Of N pairs of frames: where P points of the first are in the second. Patch units."""
 
     first: Int[Tensor, "N"]
     second: Int[Tensor, "N"]
-    index: Int[Tensor, "N P"]
-    """Nearest patch in the second frame."""
+    source: Float[Tensor, "N P 2"]
+    """Column and row in the first frame."""
     target: Float[Tensor, "N P 2"]
-    """Its column and row, between patches."""
+    """In the second."""
     valid: Bool[Tensor, "N P"]
-    """Whether the two look alike and the patch there has its nearest here, or next to here."""
+    """Whether the point is seen there."""
 
     def __getitem__(self, pairs: Tensor) -> "Matches":
         return Matches(**{name: value[pairs] for name, value in vars(self).items()})
@@ -36,7 +38,11 @@ class Matches:
 def match_patches(
     descriptors: Float[Tensor, "S P C"], grid: tuple[int, int], known: Bool[Tensor, "S P"]
 ) -> Matches:
-    """Nearest patches of every two frames; of many pairs those with the most mutual ones."""
+    """Nearest patches of every two frames; of many pairs those with the most mutual ones.
+
+    A match is valid where the two look alike and the patch there has its nearest here, or next to
+    here. Sources are the patches' centres.
+    """
     frames, width = len(descriptors), grid[1]
     first, second = torch.triu_indices(frames, frames, 1)
     here = torch.arange(descriptors.shape[1])
@@ -50,7 +56,8 @@ def match_patches(
         valid = (torch.maximum(*apart) <= 1) & known[one] & known[other].gather(-1, index)
         valid &= inner & inner[index] & (most > LEAST_LIKENESS)
         target = _between_patches(likeness, index, grid)
-        parts.append(Matches(first=one, second=other, index=index, target=target, valid=valid))
+        source = patch_centers(grid).expand_as(target)
+        parts.append(Matches(first=one, second=other, source=source, target=target, valid=valid))
     joined = Matches(**{name: torch.cat([vars(p)[name] for p in parts]) for name in vars(parts[0])})
     count = joined.valid.sum(dim=-1)
     best = count.argsort(descending=True, stable=True)[: _PAIRS_PER_FRAME * frames]

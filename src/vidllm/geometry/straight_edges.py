@@ -75,8 +75,7 @@ def find_edges(images: Float[Tensor, "*B 3 H W"], count: int = EDGES_PER_FRAME) 
         count: Of each; fewer where the images are small.
     """
     batch, (height, width) = images.shape[:-3], images.shape[-2:]
-    gray = (images.float() * images.new_tensor(_LUMA)[:, None, None]).sum(dim=-3)
-    dx, dy = _gradients(gray.reshape(-1, 1, height, width))
+    dx, dy = _gradients(images.reshape(-1, 3, height, width))
     strength = (dx.square() + dy.square()).sqrt()
     peaks = strength * _is_peak(strength, dx, dy)
     peaks[:, :_MARGIN], peaks[:, -_MARGIN:] = 0.0, 0.0
@@ -92,8 +91,16 @@ def find_edges(images: Float[Tensor, "*B 3 H W"], count: int = EDGES_PER_FRAME) 
     return Edges(**dict(zip(("position", "normal", "weight"), found, strict=True)))
 
 
-def _gradients(gray: Float[Tensor, "N 1 H W"]) -> tuple[Tensor, Tensor]:
-    """Along x and y, [N, H, W], of the blurred image."""
+def structure_tensor(
+    images: Float[Tensor, "N 3 H W"], deviation: float
+) -> tuple[Float[Tensor, "N H W"], Float[Tensor, "N H W"], Float[Tensor, "N H W"]]:
+    """Products of gradients xx, yy and xy, gathered by a Gaussian of so many pixels."""
+    return _gathered(*_gradients(images), deviation)
+
+
+def _gradients(images: Float[Tensor, "N 3 H W"]) -> tuple[Tensor, Tensor]:
+    """Along x and y, [N, H, W], of the blurred gray image."""
+    gray = (images.float() * images.new_tensor(_LUMA)[:, None, None]).sum(dim=1, keepdim=True)
     bell, steps = _bell(_BLUR, gray.device)
     slope = steps * bell
     slope = slope / (slope * steps).sum()
@@ -130,14 +137,18 @@ def _is_peak(strength: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
 
 def _direction(dx: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
     """Angle across the edge, and how straight it is (0 to 1): from the structure tensor."""
-    bell, _ = _bell(_ALONG, dx.device)
-    products = torch.stack([dx * dx, dy * dy, dx * dy], dim=1).flatten(0, 1)[:, None]
-    padded = F.pad(products, (len(bell) // 2,) * 4)
-    smooth = F.conv2d(F.conv2d(padded, bell.view(1, 1, 1, -1)), bell.view(1, 1, -1, 1))
-    xx, yy, xy = smooth.unflatten(0, (-1, 3))[:, :, 0].unbind(dim=1)
+    xx, yy, xy = _gathered(dx, dy, _ALONG)
     twice_x, twice_y = xx - yy, 2 * xy
     length = (twice_x.square() + twice_y.square()).sqrt()
     return 0.5 * torch.atan2(twice_y, twice_x), length / (xx + yy).clamp(min=1e-9)
+
+
+def _gathered(dx: Tensor, dy: Tensor, deviation: float) -> tuple[Tensor, Tensor, Tensor]:
+    bell, _ = _bell(deviation, dx.device)
+    products = torch.stack([dx * dx, dy * dy, dx * dy], dim=1).flatten(0, 1)[:, None]
+    padded = F.pad(products, (len(bell) // 2,) * 4)
+    smooth = F.conv2d(F.conv2d(padded, bell.view(1, 1, 1, -1)), bell.view(1, 1, -1, 1))
+    return smooth.unflatten(0, (-1, 3))[:, :, 0].unbind(dim=1)
 
 
 def agreement(
@@ -157,10 +168,13 @@ def agreement(
         focal: Of all frames, in the unit of the edges' positions.
         width: Radians.
     """
-    axes = camera_from_room.mT[..., None, :, :]  # [*K, S, 1, 3, 3]
-    toward = focal[..., None, None, None, None] * axes[..., :2]
-    toward = toward - edges.position[..., None, :] * axes[..., 2:]  # [*K, S, N, 3, 2]
-    sine = (toward * edges.normal[..., None, :]).sum(dim=-1) / (toward.norm(dim=-1) + 1e-3)
+    axis_x, axis_y, axis_z = camera_from_room[..., None, :, :].unbind(dim=-2)  # [*K, S, 1, 3]
+    x, y = edges.position[..., None].unbind(dim=-2)  # [*B, N, 1]
+    across, down = edges.normal[..., None].unbind(dim=-2)
+    focal = focal[..., None, None, None]
+    toward_x, toward_y = focal * axis_x - x * axis_z, focal * axis_y - y * axis_z  # [*K, S, N, 3]
+    length = (toward_x.square() + toward_y.square() + 1e-6).sqrt()
+    sine = (toward_x * across + toward_y * down) / length
     along = (-0.5 * (sine / width).square()).exp()
     best = torch.logsumexp(_BEST_OF_THREE * along, dim=-1) / _BEST_OF_THREE
     return (best * edges.weight).sum(dim=-1)

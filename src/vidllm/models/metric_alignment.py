@@ -35,8 +35,8 @@ def align_geometry(
     Args:
         heads: What they say; goes on unchanged.
         config: Of the model.
-        descriptors: Of patches; cameras then follow from matches.
-        images: RGB in [0, 1], whose edges tell lens and room frame; read only beside descriptors.
+        descriptors: Of patches; cameras then follow from matches, and `images` are wanted.
+        images: RGB in [0, 1]; read only beside descriptors.
         focal_length: Of all frames, pixels, where it is known; found by default.
         room_from_world: The room frame, where it is known; estimated by default.
         seed: Of the draw of frames for the scale.
@@ -107,23 +107,22 @@ def _regressed(heads: HeadOutput, focal_length: float | None, *, one_lens: bool)
 def _matched(
     scene: _Scene,
     descriptors: Float[Tensor, "B S P D"],
-    images: Float[Tensor, "B S 3 H W"] | None,
+    images: Float[Tensor, "B S 3 H W"],
     patch: int,
     *,
     known_lens: bool,
     seed: int,
 ) -> _Scene:
-    """Cameras, lens and depth on which matching patches agree."""
-    centers = scene.depth[:, :, patch // 2 :: patch, patch // 2 :: patch]
+    """Cameras, lens and depth on which matches agree."""
     found = [
         cameras_from_matches(
             *each,
             patch_size=patch,
-            edges=None if images is None else find_edges(images[index]),
+            edges=find_edges(each[1]),
             known_lens=known_lens,
             seed=seed,
         )
-        for index, each in enumerate(zip(descriptors, centers, scene.intrinsics, strict=True))
+        for each in zip(descriptors, images, scene.depth, scene.intrinsics, strict=True)
     ]
     extrinsics, intrinsics, factors, connected = (
         torch.stack([getattr(cameras, name) for cameras in found]).to(scene.depth.device)
@@ -132,7 +131,7 @@ def _matched(
     return _Scene(
         extrinsics=extrinsics,
         intrinsics=intrinsics,
-        depth=scene.depth * factors[..., None, None],
+        depth=scene.depth * factors,
         connected=connected,
         axes=[cameras.axes for cameras in found],
     )
