@@ -78,7 +78,7 @@ def standardise(
         own = objects.states[scene, : _count(of_patch)].float()
         if len(own) > 1:
             mean, spread = own.mean(dim=0), own.std(dim=0)
-            spread = spread.clamp(min=max(0.1 * float(spread.mean()), 1e-6))
+            spread = spread.clamp(min=max(0.1 * float(spread.detach().mean()), 1e-6))
             result[scene] = (hidden[scene] - mean) / spread
             states[scene, : len(own)] = (own - mean) / spread
     return result, ObjectStates(objects.of_patch, states)
