@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from raycaster import cast_room, make_intrinsics, walk
 
-from vidllm.geometry.pixel_matches import correlate, evidence, find_again, find_corners
+from vidllm.geometry.pixel_matches import correlate, evidence, find_corners, guided_matches
 from vidllm.geometry.views import Views
 
 PATCH, HEIGHT, WIDTH = 14, 168, 224
@@ -98,12 +98,12 @@ def test_corners_are_found_again_where_motions_are_right():
         @ motions[:, :3]
     )
     for tried in (motions, turned):
-        matches, expected = find_again(views, corners, pairs, tried, reach=8)
+        matches, expected = guided_matches(views, corners, pairs, tried, reach=8)
         error = (matches.target - truth).norm(dim=-1)[matches.valid] * PATCH
         assert error.median() < 0.7
         assert (evidence(matches.valid.sum(dim=-1), expected) > 20).all()
     back = motions @ about_the_axis(90)
-    matches, expected = find_again(views, corners, pairs, back, reach=8)
+    matches, expected = guided_matches(views, corners, pairs, back, reach=8)
     assert (evidence(matches.valid.sum(dim=-1), expected) < 3).all()
 
 

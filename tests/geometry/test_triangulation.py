@@ -4,7 +4,7 @@ import torch
 from test_pixel_matches import PATCH, room
 
 from vidllm.geometry.bundle_adjustment import Solution
-from vidllm.geometry.pixel_matches import find_corners, find_everywhere
+from vidllm.geometry.pixel_matches import find_corners, guided_matches_of_all
 from vidllm.geometry.triangulation import depth_factors, triangulate
 
 
@@ -22,7 +22,7 @@ def seen(frames: int = 5):
     )
     everywhere = torch.ones(frames, dtype=torch.bool)
     corners = find_corners(views.images, PATCH)
-    matches, _ = find_everywhere(views, corners, cameras, everywhere, reach=4)
+    matches, _ = guided_matches_of_all(views, corners, cameras, everywhere, reach=4)
     wrong = type(views)(**{**vars(views), "depth": views.depth * slope.exp()})
     return wrong, matches, solution, slope
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vidllm.geometry.camera import skew
@@ -59,6 +59,14 @@ class Solution:
             log_focal=self.log_focal + step.log_focal,
             axes=None if self.axes is None else _turned(self.axes, step.turn_of_axes),
         )
+
+    def motions(
+        self, first: Int[Tensor, "N"], second: Int[Tensor, "N"]
+    ) -> tuple[Float[Tensor, "N 3 3"], Float[Tensor, "N 3"]]:
+        """Rotations and translations from the first cameras to the second."""
+        rotation = self.rotation[second] @ self.rotation[first].mT
+        translation = self.translation[second]
+        return rotation, translation - (rotation @ self.translation[first, :, None])[..., 0]
 
     def detached(self) -> "Solution":
         """Without gradients."""
@@ -172,7 +180,6 @@ class BundleAdjustment:
         self, matches: Matches, here: Tensor, there: Tensor, state: Solution
     ) -> Float[Tensor, "N P"]:
         """Squared errors in units of their tolerance, there and back."""
-        rotation, translation = state.rotation, state.translation
         first, second = matches.first, matches.second
         focal, grown = state.log_focal.exp(), state.log_scale.exp()[:, None, None]
         across = torch.stack([1 / focal, 1 / focal, torch.ones_like(focal)])
@@ -182,10 +189,9 @@ class BundleAdjustment:
             (first, second, here, there, matches.target),
             (second, first, there, here, matches.source),
         ):
-            relative = rotation[other] @ rotation[one].mT
-            shift = translation[other] - (relative @ translation[one, :, None])[..., 0]
-            turned = ours @ relative.mT
-            moved = turned + shift[:, None]
+            rotation, translation = state.motions(one, other)
+            turned = ours @ rotation.mT
+            moved = turned + translation[:, None]
             depth, lens = moved[..., 2:].clamp(min=0.05), self.views.lens[other, None]
             slope, scale = moved[..., :2] / depth, focal * lens[..., :2]
             error = (slope * scale + lens[..., 2:] - target) / SHARP

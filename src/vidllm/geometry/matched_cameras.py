@@ -6,13 +6,13 @@ each camera. From both the cameras follow:
 1. `match_patches`: patches of every two frames that are nearest to each other in both directions.
 2. `relative_poses` (RANSAC): similarities through three matches each (Umeyama 1991), drawn at
    random; the one that most matches agree with is refined by its reprojections.
-3. `find_again`: around where that motion has them, corners are looked for in the pictures
+3. `guided_matches`: around where that motion has them, corners are looked for in the pictures
    themselves, and the motion is refined by what is found, or dropped where too little is.
 4. `chain_poses`: along the spanning tree of the highest scores, motions of the largest group of
    frames that hang together add up to cameras.
 5. `BundleAdjustment`: cameras, a factor on each frame's depth and one on the focal length of all
    frames are moved until reprojections, and straight edges with the room's axes, agree best; then
-   again, with corners that are looked for in every two frames (`find_everywhere`).
+   again, with corners that are looked for in every two frames (`guided_matches_of_all`).
 6. `depth_factors`: what matches triangulate corrects the depth around them.
 
 A few hundred points a frame: it all runs on the CPU, without gradients to what is given.
@@ -41,9 +41,9 @@ from vidllm.geometry.patch_matches import PAIRS_PER_CHUNK, Matches, match_patche
 from vidllm.geometry.pixel_matches import (
     SHARP,
     evidence,
-    find_again,
     find_corners,
-    find_everywhere,
+    guided_matches,
+    guided_matches_of_all,
 )
 from vidllm.geometry.straight_edges import Edges
 from vidllm.geometry.triangulation import depth_factors
@@ -161,7 +161,7 @@ def _relative_motions(
     alike = match_patches(descriptors, views.grid, known)
     motions = relative_poses(alike, views, torch.Generator().manual_seed(seed))
     pairs = alike.first, alike.second
-    matches, expected = find_again(views, corners, pairs, motions, _REACH)
+    matches, expected = guided_matches(views, corners, pairs, motions, _REACH)
     here, there = _lifted(views, matches)
     lens = views.lens[matches.second]
     motions = _refine_poses(motions, here, there, matches, lens, SHARP)
@@ -183,7 +183,7 @@ def _matches_of_all(
     cameras = torch.eye(4).repeat(len(connected), 1, 1)
     cameras[:, :3, :3], cameras[:, :3, 3] = found.rotation, found.translation
     now = views.adjusted(found.log_scale, found.log_focal)
-    matches, expected = find_everywhere(now, corners, cameras, connected, reach)
+    matches, expected = guided_matches_of_all(now, corners, cameras, connected, reach)
     return matches[evidence(matches.valid.sum(dim=-1), expected) >= _LATER_EVIDENCE]
 
 

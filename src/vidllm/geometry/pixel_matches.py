@@ -1,9 +1,9 @@
 """Where points of a frame are in others, to a fraction of a pixel.
 
 A network's patches are coarse: a match among them is right to a third of a patch. Once a motion
-between two frames is roughly known, each point can be looked for around where it should be, by the
-picture itself: the window around it is laid over the other picture at every pixel nearby, and the
-place where both look most alike (zero-mean normalised cross-correlation) is taken. Of wrong motions
+between two frames is roughly known, each point can be looked for around where it should be (guided
+matching): the window around it is laid over the other picture at every pixel nearby, and the place
+where both look most alike (zero-mean normalised cross-correlation) is taken. Of wrong motions
 hardly any point is found, so what is found also tells which motions are right.
 """
 
@@ -54,7 +54,7 @@ def find_corners(images: Float[Tensor, "S 3 H W"], patch: int) -> Float[Tensor, 
     return patch_centers(grid) * patch + middle + offset
 
 
-def find_again(
+def guided_matches(
     views: Views,
     corners: Float[Tensor, "S P 2"],
     pairs: tuple[Int[Tensor, "N"], Int[Tensor, "N"]],
@@ -99,14 +99,14 @@ def find_again(
     return matches, expected.sum(dim=-1)
 
 
-def find_everywhere(
+def guided_matches_of_all(
     views: Views,
     corners: Float[Tensor, "S P 2"],
     cameras: Float[Tensor, "S 4 4"],
     connected: Bool[Tensor, "S"],
     reach: int,
 ) -> tuple[Matches, Int[Tensor, "N"]]:
-    """`find_again` for every two connected frames, both ways, that share enough points."""
+    """`guided_matches` for every two connected frames, both ways, that share enough points."""
     first, second = (connected[:, None] & connected & ~torch.eye(len(cameras)).bool()).nonzero().T
     motions = cameras[second] @ torch.linalg.inv(cameras[first])
     source = views.positions(corners)[first]
@@ -114,7 +114,7 @@ def find_everywhere(
     shared = _shown(views, second, views.project(second, moved), moved[..., 2]).sum(dim=-1)
     best = shared.argsort(descending=True, stable=True)[: _PAIRS_PER_FRAME * len(cameras)]
     best = best[shared[best] >= _LEAST_EXPECTED]
-    return find_again(views, corners, (first[best], second[best]), motions[best], reach)
+    return guided_matches(views, corners, (first[best], second[best]), motions[best], reach)
 
 
 def evidence(found: Int[Tensor, "N"], expected: Int[Tensor, "N"]) -> Float[Tensor, "N"]:

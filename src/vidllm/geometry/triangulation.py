@@ -25,14 +25,12 @@ _PIXEL_ERROR = 0.1
 """Standard deviation of a match, patches."""
 _FLOOR = 0.05
 """Of what is triangulated: its logarithm is no better than this."""
-_WORTH = 4.0
-"""Matches that weigh less, in 1 / squared logarithms, say nothing."""
+_LEAST_INFORMATION = 4.0
+"""Of a point, the inverse of a variance; what has less says nothing."""
 _LEAST = 5
 """Points of a frame that say something, else it stays."""
 _LARGEST = 0.7
 """Logarithm, at most."""
-_STEP = 7
-"""Pixels between places at which the correction is computed; in between, it is linear."""
 
 
 def depth_factors(
@@ -51,11 +49,11 @@ def depth_factors(
     if len(matches.first) == 0:
         return factors
     now = views.adjusted(solution.log_scale, solution.log_focal)
-    error, worth, source = triangulate(now, matches, solution)
+    error, information, source = triangulate(now, matches, solution)
     for frame in connected.nonzero()[:, 0].tolist():
-        known = worth[frame] > _WORTH
+        known = information[frame] > _LEAST_INFORMATION
         if known.sum() >= _LEAST:
-            given = source[frame, known], error[frame, known], worth[frame, known]
+            given = source[frame, known], error[frame, known], information[frame, known]
             factors[frame] *= _correction(now, frame, *given).exp()
     return factors
 
@@ -66,47 +64,49 @@ def triangulate(
     """Points along their rays, where their matches have them (Gauss-Newton, Cauchy's weights).
 
     Returns:
-        Logarithms of their depth against the views', how much these weigh (the inverse of their
+        Logarithms of their depth against the views', their information (the inverse of their
         variance, 0 for points without a match), and the points' positions.
     """
     first, second = matches.first, matches.second
-    relative = solution.rotation[second] @ solution.rotation[first].mT
-    shift = solution.translation[second]
-    shift = shift - (relative @ solution.translation[first, :, None])[..., 0]
-    turned = views.lift(first, matches.source) @ relative.mT
+    rotation, translation = solution.motions(first, second)
+    turned = views.lift(first, matches.source) @ rotation.mT
     lens = views.lens[second, None]
     shape = len(views.depth), matches.source.shape[1]
     source = torch.zeros(*shape, 2).index_copy(0, first, matches.source)
-    error, worth = torch.zeros(shape), torch.zeros(shape)
+    error, information = torch.zeros(shape), torch.zeros(shape)
     loose = (3 * _ERROR) ** -2
     for _ in range(6):
         scaled = turned * error.exp()[first, :, None]
-        moved = scaled + shift[:, None]
+        moved = scaled + translation[:, None]
         depth = moved[..., 2:].clamp(min=0.05)
         slope = moved[..., :2] / depth
         off = (slope * lens[..., :2] + lens[..., 2:] - matches.target) / _PIXEL_ERROR
         along = (scaled[..., :2] - slope * scaled[..., 2:]) / depth * lens[..., :2] / _PIXEL_ERROR
         weights = matches.valid / (1 + off.square().sum(dim=-1) / 4)
         pull = torch.zeros(shape).index_add(0, first, weights * (off * along).sum(dim=-1))
-        worth = torch.zeros(shape).index_add(0, first, weights * along.square().sum(dim=-1))
-        step = (pull + error * loose) / (worth + loose)
+        information = torch.zeros(shape).index_add(0, first, weights * along.square().sum(dim=-1))
+        step = (pull + error * loose) / (information + loose)
         error = (error - step).clamp(-_LARGEST, _LARGEST)
-    return (error * (1 + loose / worth.clamp(min=1e-6))).clamp(-_LARGEST, _LARGEST), worth, source
+    measured = error * (1 + loose / information.clamp(min=1e-6))
+    return measured.clamp(-_LARGEST, _LARGEST), information, source
 
 
 def _correction(
-    views: Views, frame: int, source: Float[Tensor, "n 2"], error: Tensor, worth: Tensor
+    views: Views, frame: int, source: Float[Tensor, "n 2"], error: Tensor, information: Tensor
 ) -> Float[Tensor, "H W"]:
-    """Logarithm at every pixel of a frame, from errors that were measured at some points."""
-    height, width = views.depth.shape[1:]
-    rows = torch.arange(_STEP // 2, height, _STEP)
-    columns = torch.arange(_STEP // 2, width, _STEP)
+    """Logarithm at every pixel of a frame, from errors that were measured at some points.
+
+    Computed at the middles of squares of half a patch; in between it is linear.
+    """
+    (height, width), step = views.depth.shape[1:], views.patch_size // 2
+    rows = torch.arange(step // 2, height, step)
+    columns = torch.arange(step // 2, width, step)
     places = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).float()
     places = views.positions(places.flatten(0, 1))
     number = torch.tensor([frame])
     depth = [views.depth_at(number, x[None])[0].clamp(min=1e-3).log() for x in (places, source)]
     own = _covariance(source, depth[1], source, depth[1])
-    own = own + torch.diag(1 / worth + _FLOOR**2)
+    own = own + torch.diag(1 / information + _FLOOR**2)
     mean = _covariance(places, depth[0], source, depth[1]) @ torch.linalg.solve(own, error)
     mean = mean.view(1, 1, len(rows), len(columns))
     return F.interpolate(mean, (height, width), mode="bilinear", align_corners=False)[0, 0]

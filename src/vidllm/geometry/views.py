@@ -41,19 +41,14 @@ class Views:
         height, width = self.depth.shape[1:]
         return self.depth[frame[:, None], row.clamp(0, height - 1), column.clamp(0, width - 1)]
 
-    def rays(
-        self, frame: Int[Tensor, "N"], position: Float[Tensor, "N P 2"]
-    ) -> Float[Tensor, "N P 3"]:
-        """Points at depth 1."""
-        lens = self.lens[frame, None]
-        across = (position - lens[..., 2:]) / lens[..., :2]
-        return torch.cat([across, torch.ones_like(across[..., :1])], dim=-1)
-
     def lift(
         self, frame: Int[Tensor, "N"], position: Float[Tensor, "N P 2"]
     ) -> Float[Tensor, "N P 3"]:
         """Points before their cameras; 0 where depth is not known."""
-        return self.rays(frame, position) * self.depth_at(frame, position)[..., None]
+        lens = self.lens[frame, None]
+        across = (position - lens[..., 2:]) / lens[..., :2]
+        rays = torch.cat([across, torch.ones_like(across[..., :1])], dim=-1)
+        return rays * self.depth_at(frame, position)[..., None]
 
     def project(
         self, frame: Int[Tensor, "N"], points: Float[Tensor, "N P 3"]
