@@ -1,6 +1,6 @@
 """What a frozen part of the model says about a batch, computed once and kept on disk.
 
-Half precision for tokens: 9 MB for 12 frames of 192 patches at width 384. A file also says which
+Half precision for tokens: 12 MB for 12 frames of 252 patches at width 384. A file also says which
 images it is about; those of other images, after the data have changed, are computed anew.
 """
 

@@ -96,7 +96,7 @@ LOOKED_UP = "color", "is_color", "existence", "count"
 
 
 def _spoken_stages() -> tuple[StageConfig, ...]:
-    """Looking up, all answers, the same on what the model itself sees, boxes too, then these alone.
+    """Looking up, all answers, the same on the model's own words, boxes too, then these alone.
 
     On geometry that is computed once. Where words and places are true, it pays to read them; where
     they are the model's own, answers learn to allow for its errors.
@@ -119,8 +119,13 @@ def _spoken_stages() -> tuple[StageConfig, ...]:
     turns = replace(language.turns, types=LOOKED_UP)
     lookup = replace(language, name="lookup", steps=800, turns=turns, questions_per_type=8)
     language = replace(language, turns=replace(language.turns, often=LOOKED_UP))
-    turns = replace(language.turns, qa=20, situated_qa=8, vsi=6)
-    own = replace(language, name="own", steps=2000, turns=turns, true_words=0.2)
+    own = replace(
+        language,
+        name="own",
+        turns=replace(language.turns, qa=20, situated_qa=8, vsi=6),
+        steps=2000,
+        true_words=0.2,
+    )
     boxes = replace(
         own,
         name="boxes",
