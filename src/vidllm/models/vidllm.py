@@ -7,6 +7,8 @@ What is unusual:
 - Geometry is computed in relative units by VGGT's design and brought to metres by a single factor:
   weighted least squares against a metric depth head, median over frames.
 - 3D patches live in the *room frame*, which is estimated from the reconstruction itself.
+- A small model may name patches in words, with the help of a second, frozen encoder, and write them
+  to the language model (not the paper's).
 - A small model may have a patch matcher (not the paper's): cameras then follow from matching
   patches and depth, which is the geometric mean of both kinds, as they err apart.
 - Gradients run one way: geometry is detached before it places the patches, so a language loss never
@@ -24,6 +26,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
 
 from vidllm.models.camera_head import CameraHead
+from vidllm.models.category_encoder import CategoryEncoder
 from vidllm.models.config import VidLLMConfig
 from vidllm.models.cross_task_adapter import CrossTaskAdapter
 from vidllm.models.dense_head import DenseHead
@@ -84,6 +87,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         self.patch_3d = Patch3D(config.patch_3d_config)
         if config.word_anchors is not None:
             self.word_anchors = WordAnchors(config.word_anchors_config)
+            if config.category_encoder:
+                self.category_encoder = CategoryEncoder()
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.grounding_head = GroundingHead(config.grounding_config)
         self.post_init()
@@ -179,7 +184,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             flows = geometry_tokens, bridge_tokens, features
             geometry = self.reconstruct(*flows, **known, seed=seed)
         if word_logits is None and self.config.word_anchors is not None:
-            word_logits = self.word_anchors.logits(semantic_tokens.flatten(1, 2))
+            word_logits = self.name_patches(features, semantic_tokens)
         scene = SceneEncoding(
             geometry=geometry,
             geometry_tokens=geometry_tokens,
@@ -190,6 +195,16 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         if speak:
             self._speak(scene, bridge_tokens, patch_points)
         return scene
+
+    def name_patches(
+        self, features: FrameFeatures, semantic_tokens: Float[Tensor, "B S P C"]
+    ) -> dict[str, Float[Tensor, "B N _"]]:
+        """What word anchors think that every patch shows, logits by group of words."""
+        beside = None
+        if self.config.category_encoder:
+            seen = self.category_encoder(features.images.flatten(0, 1), features.grid)
+            beside = seen.unflatten(0, semantic_tokens.shape[:2]).flatten(1, 2)
+        return self.word_anchors.logits(semantic_tokens.flatten(1, 2), beside)
 
     def _descriptors(self, features: FrameFeatures) -> Float[Tensor, "B S P D"] | None:
         """Of the patch matcher, where there is one and the features have what it reads."""

@@ -6,6 +6,8 @@ groups of words (colours, categories); patches of one category that lie together
 an object is told as a phrase, " a red chair", in the language model's own tokens, followed by the
 object's 3D patch, which says where it is and what words do not. The classifier is trained on
 instance ids (`vidllm.losses.vision_language.word_loss`); which word is written has no gradient.
+Where the model has a second, frozen encoder that was taught categories
+(`vidllm.models.category_encoder`), a linear map of what that says is added to the guesses.
 
 Sums of words' embeddings with 3D patches, which take fewer tokens, were not read within hundreds
 of updates (dev/LOG.md).
@@ -36,6 +38,8 @@ class WordAnchorsConfig:
 
     embed_dim: int = 384
     """Width C of the semantic tokens."""
+    category_dim: int = 0
+    """Width D of what a category encoder says of the patches; 0 where there is none."""
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Words by group, such as color and category; a patch has at most one word of each."""
     naming: str = "category"
@@ -90,14 +94,22 @@ class WordAnchors(nn.Module):
         self.classifiers = nn.ModuleDict(
             {name: nn.Linear(width, len(words) + 1) for name, words in config.groups.items()}
         )
+        if config.category_dim:
+            self.category_norm = nn.LayerNorm(config.category_dim)
+            self.category_classifiers = nn.ModuleDict(
+                {n: nn.Linear(config.category_dim, len(w) + 1) for n, w in config.groups.items()}
+            )
         words = sum(len(words) for words in config.groups.values())
         shape = (1 + words, config.max_word_tokens)
         self.register_buffer("word_ids", torch.empty(shape, dtype=torch.long))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Words have no tokens until `read_words`."""
+        """Words have no tokens until `read_words`; the category encoder says nothing at first."""
         self.word_ids.fill_(NONE)
+        if self.config.category_dim:
+            for parameter in self.category_classifiers.parameters():
+                nn.init.zeros_(parameter)
 
     @torch.no_grad()
     def read_words(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -114,10 +126,23 @@ class WordAnchors(nn.Module):
                 raise ValueError(f"{word!r} has {len(ids)} tokens: raise max_word_tokens")
             row[: len(ids)] = torch.tensor(ids)
 
-    def logits(self, semantic_tokens: Float[Tensor, "*N C"]) -> dict[str, Float[Tensor, "*N _"]]:
-        """Per group, logits of its words and, last, of none of them."""
+    def logits(
+        self,
+        semantic_tokens: Float[Tensor, "*N C"],
+        category_tokens: Float[Tensor, "*N D"] | None = None,
+    ) -> dict[str, Float[Tensor, "*N _"]]:
+        """Per group, logits of its words and, last, of none of them.
+
+        Args:
+            semantic_tokens: Of the adapter.
+            category_tokens: Of the category encoder, if the anchors have one.
+        """
         hidden = self.trunk(semantic_tokens)
-        return {name: classify(hidden) for name, classify in self.classifiers.items()}
+        guesses = {name: classify(hidden) for name, classify in self.classifiers.items()}
+        if category_tokens is None:
+            return guesses
+        beside = self.category_norm(category_tokens)
+        return {n: guesses[n] + say(beside) for n, say in self.category_classifiers.items()}
 
     @torch.no_grad()
     def objects(

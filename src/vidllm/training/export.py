@@ -32,7 +32,7 @@ INDEX_FILE = "model.safetensors.index.json"
 """Where Hugging Face's loader looks for the names of the shards."""
 _MODEL = "model."
 _ENCODER = "vision_encoder.backbone."
-_NOT_WRITTEN = ("language_model.", "point_head.", "word_anchors.word_ids")
+_NOT_WRITTEN = ("language_model.", "category_encoder.", "point_head.", "word_anchors.word_ids")
 """Of models with shipped parts; low-rank adapters are, and the tokenizer spells words."""
 
 

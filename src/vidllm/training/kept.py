@@ -62,6 +62,7 @@ class KeptFeatures:
             taps=taps,
             image_size=(batch.images.shape[-2], batch.images.shape[-1]),
             grid=model.vision_encoder.grid(batch.images.shape[-2:]),
+            images=batch.images,
         )
         return Kept(
             features=features,

