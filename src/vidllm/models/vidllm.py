@@ -183,7 +183,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
                 known["descriptors"] = descriptors
             flows = geometry_tokens, bridge_tokens, features
             geometry = self.reconstruct(*flows, **known, seed=seed)
-        if word_logits is None and self.config.word_anchors is not None:
+        if speak and word_logits is None and self.config.word_anchors is not None:
             word_logits = self.name_patches(features, semantic_tokens)
         scene = SceneEncoding(
             geometry=geometry,
