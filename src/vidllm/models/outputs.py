@@ -68,8 +68,8 @@ class SceneEncoding:
     geometry_tokens: Float[Tensor, "B S P C"]
     semantic_tokens: Float[Tensor, "B S P C"]
     word_logits: dict[str, Float[Tensor, "B N _"]]
-    """Of the word anchors, by group, or what was given in their stead; empty without either, and where
-    the encoding is not for the language side."""
+    """Of the word anchors, by group, or what was given in their stead; empty without either, and
+    where the encoding is not for the language side."""
     descriptors: Float[Tensor, "B S P D"] | None = None
     """Of the patch matcher; None without one."""
     patches: Float[Tensor, "B N C"] | None = None
