@@ -8,6 +8,7 @@ read both name more (`vidllm.models.word_anchors`). It is also the small semanti
 What is unusual:
 
 - Network and weights are Python packages, as the language model of `tiny` is.
+- Pixel by pixel in memory (channels last) it takes less than half the time on a CPU.
 - It can neither be trained nor put in training mode, whatever the module that holds it does: its
   batch norms keep what they saw.
 - It wants ``(255 x - 127) / 128``, which is TensorFlow's preprocessing of the Lite family, and not
@@ -28,6 +29,8 @@ from vidllm.types import VidLLMError, first_line
 CATEGORY_DIM = 320 + 112
 """Channels at stride 32 and at stride 16."""
 _LAST_BLOCK_AT_STRIDE_16 = 10
+_FRAMES_PER_CHUNK = 4
+"""On a CPU: their maps stay in its caches, which is twice as fast."""
 _UNUSED = ("_conv_head", "_bn1", "_fc")
 """Behind the last block: what the thousand categories are told from."""
 _NOT_INSTALLED = (
@@ -54,6 +57,7 @@ class CategoryEncoder(nn.Module):
         self.network = EfficientNet.from_name("efficientnet-lite0")
         for name in _UNUSED:
             delattr(self.network, name)
+        self.to(memory_format=torch.channels_last)
         self.requires_grad_(False)
         self.eval()
 
@@ -94,16 +98,19 @@ class CategoryEncoder(nn.Module):
             grid: Patches (rows, columns), P of them.
         """
         height, width = (32 * ((count + 1) // 2) for count in grid)
-        maps = self.stages(resize_images(images, (height, width)))
-        parts = [F.normalize(resample_maps(map_, grid), dim=1) for map_ in maps]
-        return torch.cat(parts, dim=1).flatten(2).mT
+        on_cpu, seen = images.device.type == "cpu", []
+        for chunk in images.split(_FRAMES_PER_CHUNK if on_cpu else len(images)):
+            maps = self.stages(resize_images(chunk, (height, width)))
+            parts = [F.normalize(resample_maps(map_, grid), dim=1) for map_ in maps]
+            seen.append(torch.cat(parts, dim=1).flatten(2).mT)
+        return torch.cat(seen)
 
     def stages(
         self, images: Float[Tensor, "N 3 H W"]
     ) -> tuple[Float[Tensor, "N 320 h w"], Float[Tensor, "N 112 2*h 2*w"]]:
         """Outputs of the last blocks at stride 32 and 16, of sides that are multiples of 32."""
         network = self.network
-        features = (255 * images - 127) / 128
+        features = (255 * images.contiguous(memory_format=torch.channels_last) - 127) / 128
         features = network._swish(network._bn0(network._conv_stem(features)))
         for block in network._blocks[: _LAST_BLOCK_AT_STRIDE_16 + 1]:
             features = block(features)
