@@ -2,8 +2,8 @@
 
 A recipe option of small models, not of the paper. The DINOv2-S that ships was fine-tuned for
 saliency, and its last blocks tell furniture apart less well than its size would let it. A network
-of a thirteenth of its work, trained on ImageNet's thousand categories, errs elsewhere: word anchors that
-read both name more (`vidllm.models.word_anchors`). It is also the small semantic teacher.
+of a thirteenth of its work, trained on ImageNet's thousand categories, errs elsewhere: word anchors
+that read both name more (`vidllm.models.word_anchors`). It is also the small semantic teacher.
 
 What is unusual:
 
