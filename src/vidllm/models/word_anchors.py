@@ -96,8 +96,9 @@ class WordAnchors(nn.Module):
         )
         if config.category_dim:
             self.category_norm = nn.LayerNorm(config.category_dim)
+            width = config.category_dim
             self.category_classifiers = nn.ModuleDict(
-                {n: nn.Linear(config.category_dim, len(w) + 1) for n, w in config.groups.items()}
+                {name: nn.Linear(width, len(words) + 1) for name, words in config.groups.items()}
             )
         words = sum(len(words) for words in config.groups.values())
         shape = (1 + words, config.max_word_tokens)
@@ -141,8 +142,9 @@ class WordAnchors(nn.Module):
         guesses = {name: classify(hidden) for name, classify in self.classifiers.items()}
         if category_tokens is None:
             return guesses
-        beside = self.category_norm(category_tokens)
-        return {n: guesses[n] + say(beside) for n, say in self.category_classifiers.items()}
+        seen = self.category_norm(category_tokens)
+        classifiers = self.category_classifiers.items()
+        return {name: guesses[name] + classify(seen) for name, classify in classifiers}
 
     @torch.no_grad()
     def objects(
