@@ -10,9 +10,11 @@ from small_training import JOINT, SPEAK, TURNS, WORDS, make_student, recipe
 
 import vidllm.inference.loading as loading
 import vidllm.training.export as export
+from vidllm.models.differences import DIFFERENCE, STEP
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
 from vidllm.training.batch import Collator
+from vidllm.training.config import LossWeights
 from vidllm.training.trainer import RunSettings, Trainer
 from vidllm.types import UsageError
 
@@ -98,6 +100,46 @@ def test_what_changed_over_a_base(rooms, tmp_path, monkeypatch, merge, stage, bl
     torch.testing.assert_close(found, expected, atol=3e-2, rtol=1e-2)  # half precision
     untrained = answers(*make_student(), rooms)
     assert (found - expected).norm() < 0.05 * (untrained - expected).norm()
+
+
+def naming_student(**changes):
+    """The small model with a category encoder as its package has it."""
+    model, processor = make_student(category_encoder=True, **changes)
+    model.category_encoder.load_pretrained()
+    return model, processor
+
+
+def test_what_the_category_encoder_learned_lies_over_its_package(rooms, tmp_path, monkeypatch):
+    model, processor = naming_student()
+    encoder = {n: t.clone() for n, t in model.vision_encoder.backbone.state_dict().items()}
+    monkeypatch.setattr(export, "shipped_encoder", lambda: encoder)
+    model.config.base = "small"
+    blocks = "category_encoder.network._blocks."
+    learns = {f"{blocks}15": 1.0, f"{blocks}9._project_conv": 1.0, "word_anchors": 1.0}
+    stage = replace(STAGE, losses=LossWeights(words=1.0), trained=learns, lora=None, given="none")
+    places = RunSettings(data=(rooms,), out=tmp_path)
+    Trainer(model, processor, recipe(replace(stage, learning_rate=5e-3)), places).run()
+
+    files = (tmp_path / "model").glob("*.safetensors")
+    names = [name for file in files for name in loading.load_file(file)]
+    written = {n.removeprefix(blocks) for n in names if n.startswith("category_encoder.")}
+    assert {name.split(".")[0] for name in written} == {"9", "15"}
+    assert {n for n in written if n.startswith("9")} == {
+        f"9._project_conv.weight{ending}" for ending in (DIFFERENCE, STEP)
+    }
+
+    def load_base(recipe, config):
+        return naming_student(seed=1)[0], processor
+
+    monkeypatch.setattr(loading, "load_base", load_base)
+    again, _ = loading.load_trained(tmp_path / "model")
+    images = torch.rand(2, 3, 42, 70, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        packaged, expected, found = (
+            each.category_encoder(images, (3, 5)) for each in (naming_student()[0], model, again)
+        )
+    assert (found - expected).norm() < 0.05 * (packaged - expected).norm()
+    torch.testing.assert_close(found, expected, atol=1e-2, rtol=1e-2)
 
 
 def test_parts_that_start_anew(rooms, tmp_path, monkeypatch):

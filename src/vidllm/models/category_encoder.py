@@ -1,16 +1,17 @@
-"""EfficientNet-Lite0, frozen: patches as a network sees them that was taught what things are.
+"""EfficientNet-Lite0: patches as a network sees them that was taught what things are.
 
 A recipe option of small models, not of the paper. The DINOv2-S that ships was fine-tuned for
 saliency, and its last blocks tell furniture apart less well than its size would let it. A network
 of a thirteenth of its work, trained on ImageNet's thousand categories, errs elsewhere: word anchors
-that read both name more (`vidllm.models.word_anchors`). It is also the small semantic teacher.
+that read both name more (`vidllm.models.word_anchors`), and it is so small that a CPU can teach it
+the furniture of Rooms. As ImageNet left it, it is also the small semantic teacher.
 
 What is unusual:
 
 - Network and weights are Python packages, as the language model of `tiny` is.
 - Pixel by pixel in memory (channels last) it takes less than half the time on a CPU.
-- It can neither be trained nor put in training mode, whatever the module that holds it does: its
-  batch norms keep what they saw.
+- It is frozen unless a stage trains it, and never in training mode, whatever the module that holds
+  it does: its batch norms keep the means and variances that they saw.
 - It wants ``(255 x - 127) / 128``, which is TensorFlow's preprocessing of the Lite family, and not
   the ImageNet statistics of its PyTorch package's examples: only with the former has a
   photograph, behind the stem, the variance that the batch norm there stored.
@@ -84,7 +85,6 @@ class CategoryEncoder(nn.Module):
         """Stays in evaluation mode."""
         return super().train(False)
 
-    @torch.no_grad()
     def forward(
         self, images: Float[Tensor, "N 3 H W"], grid: tuple[int, int]
     ) -> Float[Tensor, "N P D"]:

@@ -36,7 +36,7 @@ class VidLLMConfig(PreTrainedConfig):
         adapter, global_frame_attention, camera_head, dense_head, metric_depth, patch_3d, grounding:
             Keyword arguments of the part's own config dataclass; derived widths may be left out.
         word_anchors: The same for the word anchors of small models; None (the paper's) has none.
-        category_encoder: Whether word anchors also read EfficientNet-Lite0, frozen.
+        category_encoder: Whether word anchors also read EfficientNet-Lite0.
         patch_matcher: The same for the patch matcher of small models, from which cameras,
             lens and depth follow; None (the paper's) takes them from the heads.
         point_head: Whether training also has a head for the point map, VGGT's third: every patch is

@@ -6,7 +6,7 @@ groups of words (colours, categories); patches of one category that lie together
 an object is told as a phrase, " a red chair", in the language model's own tokens, followed by the
 object's 3D patch, which says where it is and what words do not. The classifier is trained on
 instance ids (`vidllm.losses.vision_language.word_loss`); which word is written has no gradient.
-Where the model has a second, frozen encoder that was taught categories
+Where the model has a second encoder, which was taught categories
 (`vidllm.models.category_encoder`), a linear map of what that says is added to the guesses.
 
 Sums of words' embeddings with 3D patches, which take fewer tokens, were not read within hundreds

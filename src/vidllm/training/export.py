@@ -3,7 +3,7 @@
 A model that was trained from a recipe with shipped parts (``tiny``) is written as what changed: its
 config names the recipe it lies over; its weights are, in half precision, all but the shipped parts
 and the point head, which only training uses, the language model's low-rank adapters, and what
-changed in the shipped encoder (`vidllm.models.differences`). Any other is written whole, adapters
+changed in the shipped encoders (`vidllm.models.differences`). Any other is written whole, adapters
 merged.
 """
 
@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel
 
+from vidllm.models.category_encoder import CategoryEncoder
 from vidllm.models.differences import encode_difference
 from vidllm.models.lora import inject_lora
 from vidllm.models.pretrained import dinov2_small_path
@@ -31,8 +32,8 @@ from vidllm.types import VidLLMError
 INDEX_FILE = "model.safetensors.index.json"
 """Where Hugging Face's loader looks for the names of the shards."""
 _MODEL = "model."
-_ENCODER = "vision_encoder.backbone."
-_NOT_WRITTEN = ("language_model.", "category_encoder.", "point_head.", "word_anchors.word_ids")
+_ENCODER, _CATEGORY_ENCODER = "vision_encoder.backbone.", "category_encoder."
+_NOT_WRITTEN = ("language_model.", "point_head.", "word_anchors.word_ids")
 """Of models with shipped parts; low-rank adapters are, and the tokenizer spells words."""
 
 
@@ -79,13 +80,14 @@ def shipped_encoder() -> Tensors:
 
 
 def _over_shipped(tensors: Tensors) -> Tensors:
-    """In half precision; of the encoder, what differs from the shipped one."""
-    shipped = shipped_encoder()
+    """In half precision; of the encoders, what differs from the shipped ones."""
+    shipped = {_ENCODER + name: tensor for name, tensor in shipped_encoder().items()}
+    if any(name.startswith(_CATEGORY_ENCODER) for name in tensors):
+        shipped |= CategoryEncoder().load_pretrained().state_dict(prefix=_CATEGORY_ENCODER)
     written: Tensors = {}
     for name, tensor in tensors.items():
-        if name.startswith(_ENCODER):
-            own = shipped[name.removeprefix(_ENCODER)]
-            written |= encode_difference(name, tensor, own)
+        if name.startswith((_ENCODER, _CATEGORY_ENCODER)):
+            written |= encode_difference(name, tensor, shipped[name])
         else:
             written[name] = tensor.half()
     return written

@@ -11,6 +11,7 @@ UPPER_ENCODER = {f"{ENCODER_BLOCK}{block}.": 0.3 for block in range(6, 12)} | {
     "vision_encoder.backbone.layernorm": 0.3
 }
 EYES = UPPER_ENCODER | {"cross_task_adapter": 1.0, "word_anchors": 1.0}
+CATEGORY_BLOCKS = {"category_encoder.network._blocks": 0.5}
 SPEECH = dict.fromkeys(("patch_3d", "word_anchors", "grounding_head", "language_model"), 1.0)
 RECONSTRUCTION = {
     "global_frame_attention": 1.0,
@@ -19,6 +20,8 @@ RECONSTRUCTION = {
     "metric_depth_head": 1.0,
 }
 REAL_CAMERAS = CameraDefects(balance=0.08, gamma=0.4, blur=1.0, noise=0.03)
+GOOD_CAMERAS = CameraDefects(balance=0.05, gamma=0.1, blur=0.6, noise=0.02)
+"""That leave colours what they are called."""
 TINY_RECONSTRUCTION = RECONSTRUCTION | {"point_head": 1.0}
 
 
@@ -28,7 +31,7 @@ def tiny_cpu() -> TrainConfig:
     A joint second stage does not fit a CPU. It is cut at the one-way gradient: first the
     reconstruction, then the language side on predicted geometry, which is computed once: answers,
     and boxes, which need a language model that already listens. Only the upper half of the encoder
-    learns.
+    learns. *words* sees few frames of many scenes in an update, as those of one are much alike.
     """
     distill = StageConfig(
         name="distill",
@@ -44,9 +47,12 @@ def tiny_cpu() -> TrainConfig:
         match,
         name="words",
         losses=LossWeights(words=1.0),
-        trained={"word_anchors": 1.0},
+        trained=CATEGORY_BLOCKS | {"word_anchors": 1.0},
         steps=1500,
-        augmentation=distill.augmentation,
+        scenes=8,
+        num_frames=3,
+        given="none",
+        augmentation=replace(distill.augmentation, least_zoom=0.6, defects=GOOD_CAMERAS),
     )
     stages = distill, match, reconstruct, depth, words, *_spoken_stages()
     return TrainConfig(name="tiny_cpu", stages=stages, ema=0.99)
@@ -155,7 +161,7 @@ def tiny_gpu() -> TrainConfig:
     reads, stays as shipped.
     """
     first, match, *_ = tiny_cpu().stages
-    learns = dict(first.trained)
+    learns = first.trained | CATEGORY_BLOCKS
     distill = replace(first, steps=600, scenes=24, num_frames=8, learning_rate=5e-4)
     reconstruct = replace(
         distill,

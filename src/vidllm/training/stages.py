@@ -9,7 +9,7 @@ reconstruction     reaches camera and dense heads, global-frame attention, adapt
 metric depth       reaches its own decoder and the encoder
 language,          reach language model, 3D patches, adapter, encoder; patch positions are
 grounding          detached, so no part of the reconstruction branch, and written words too
-words              reaches word anchors, adapter, encoder
+words              reaches word anchors, adapter, encoder, category encoder
 =================  =======================================================================
 
 Of those, only what the stage names in ``trained`` has ``requires_grad``.
