@@ -10,7 +10,7 @@ from small_training import JOINT, SPEAK, TURNS, WORDS, make_student, recipe
 
 import vidllm.inference.loading as loading
 import vidllm.training.export as export
-from vidllm.models.differences import DIFFERENCE, STEP
+from vidllm.models.eight_bits import DIFFERENCE, STEP
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
 from vidllm.training.batch import Collator

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from vidllm.models.config import SPECIAL_TOKENS, VidLLMConfig
-from vidllm.models.differences import DIFFERENCE, STEP, decode_difference
+from vidllm.models.eight_bits import DIFFERENCE, ROUNDED, STEP, decode
 from vidllm.models.initialisation import initialise_all, special_token_rows
 from vidllm.models.lora import inject_lora, merge_lora
 from vidllm.models.pretrained import dinov2_small_path, language_model_path, weights_root
@@ -159,14 +159,17 @@ def _lay_over(model: VidLLMForConditionalGeneration, directory: Path, anew: Sequ
     for stored, tensor in tensors.items():
         if stored.startswith(tuple(anew)):
             continue
-        name = stored.removesuffix(DIFFERENCE)
-        if name.endswith(STEP) and name.removesuffix(STEP) + DIFFERENCE in tensors:
+        name = stored.removesuffix(DIFFERENCE).removesuffix(ROUNDED)
+        weight = name.removesuffix(STEP)
+        if name != weight and not tensors.keys().isdisjoint((weight + DIFFERENCE, weight + ROUNDED)):
             continue
         if name not in known or known[name].shape != tensor.shape:
             raise VidLLMError(f"{directory}: {stored} {tuple(tensor.shape)} does not fit the model")
         with torch.no_grad():
             if stored.endswith(DIFFERENCE):
-                known[name].add_(decode_difference(tensor, tensors[name + STEP]))
+                known[name].add_(decode(tensor, tensors[name + STEP]))
+            elif stored.endswith(ROUNDED):
+                known[name].copy_(decode(tensor, tensors[name + STEP]))
             else:
                 known[name].copy_(tensor)
 

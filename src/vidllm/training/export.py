@@ -3,8 +3,8 @@
 A model that was trained from a recipe with shipped parts (``tiny``) is written as what changed: its
 config names the recipe it lies over; its weights are, in half precision, all but the shipped parts
 and the point head, which only training uses, the language model's low-rank adapters, and what
-changed in the shipped encoders (`vidllm.models.differences`). Any other is written whole, adapters
-merged.
+changed in the shipped encoders and the camera head (`vidllm.models.eight_bits`). Any other is
+written whole, adapters merged.
 """
 
 import json
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoModel
 
 from vidllm.models.category_encoder import CategoryEncoder
-from vidllm.models.differences import encode_difference
+from vidllm.models.eight_bits import encode_difference, encode_weight
 from vidllm.models.lora import inject_lora
 from vidllm.models.pretrained import dinov2_small_path
 from vidllm.models.processor import VidLLMProcessor
@@ -35,6 +35,8 @@ _MODEL = "model."
 _ENCODER, _CATEGORY_ENCODER = "vision_encoder.backbone.", "category_encoder."
 _NOT_WRITTEN = ("language_model.", "point_head.", "word_anchors.word_ids")
 """Of models with shipped parts; low-rank adapters are, and the tokenizer spells words."""
+_ROUGH = ("camera_head.",)
+"""Where cameras follow from matching patches, only its guess of the lens is read."""
 
 
 class _Run(Protocol):
@@ -80,7 +82,7 @@ def shipped_encoder() -> Tensors:
 
 
 def _over_shipped(tensors: Tensors) -> Tensors:
-    """In half precision; of the encoders, what differs from the shipped ones."""
+    """In half precision; in eight bits what differs from the shipped encoders, and the rough."""
     shipped = {_ENCODER + name: tensor for name, tensor in shipped_encoder().items()}
     if any(name.startswith(_CATEGORY_ENCODER) for name in tensors):
         shipped |= CategoryEncoder().load_pretrained().state_dict(prefix=_CATEGORY_ENCODER)
@@ -88,6 +90,8 @@ def _over_shipped(tensors: Tensors) -> Tensors:
     for name, tensor in tensors.items():
         if name.startswith((_ENCODER, _CATEGORY_ENCODER)):
             written |= encode_difference(name, tensor, shipped[name])
+        elif name.startswith(_ROUGH) and tensor.ndim > 1:
+            written |= encode_weight(name, tensor)
         else:
             written[name] = tensor.half()
     return written

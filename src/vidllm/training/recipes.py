@@ -162,7 +162,7 @@ def tiny_gpu() -> TrainConfig:
     """
     first, match, *_ = tiny_cpu().stages
     learns = first.trained | CATEGORY_BLOCKS
-    distill = replace(first, steps=600, scenes=24, num_frames=8, learning_rate=5e-4)
+    distill = replace(first, trained=learns, steps=600, scenes=24, num_frames=8, learning_rate=5e-4)
     reconstruct = replace(
         distill,
         name="reconstruct",
