@@ -10,7 +10,7 @@ from small_training import JOINT, SPEAK, TURNS, WORDS, make_student, recipe
 
 import vidllm.inference.loading as loading
 import vidllm.training.export as export
-from vidllm.models.eight_bits import DIFFERENCE, STEP
+from vidllm.models.eight_bits import DIFFERENCE, ROUNDED, STEP
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
 from vidllm.training.batch import Collator
@@ -95,6 +95,10 @@ def test_what_changed_over_a_base(rooms, tmp_path, monkeypatch, merge, stage, bl
     model, processor = loading.load_trained(tmp_path / "model", merge=merge)
     assert isinstance(model, VidLLMForConditionalGeneration)
     assert (model.config.lora is None) == merge
+    assert any(name.startswith("camera_head.") and name.endswith(ROUNDED) for name in names)
+    heads = model.camera_head, trainer.model.camera_head
+    for rough, exact in zip(*(head.parameters() for head in heads), strict=True):  # eight bits
+        assert (rough - exact).abs().max() <= 0.004 * exact.abs().max() + 1e-3
     expected = answers(trainer.model, trainer.processor, rooms)
     found = answers(model, processor, rooms)
     torch.testing.assert_close(found, expected, atol=3e-2, rtol=1e-2)  # half precision

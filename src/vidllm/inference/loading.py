@@ -161,7 +161,7 @@ def _lay_over(model: VidLLMForConditionalGeneration, directory: Path, anew: Sequ
             continue
         name = stored.removesuffix(DIFFERENCE).removesuffix(ROUNDED)
         weight = name.removesuffix(STEP)
-        if name != weight and not tensors.keys().isdisjoint((weight + DIFFERENCE, weight + ROUNDED)):
+        if name != weight and tensors.keys() & {weight + DIFFERENCE, weight + ROUNDED}:
             continue
         if name not in known or known[name].shape != tensor.shape:
             raise VidLLMError(f"{directory}: {stored} {tuple(tensor.shape)} does not fit the model")
