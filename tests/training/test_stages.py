@@ -64,6 +64,10 @@ def test_wrong_parts_are_refused():
     with pytest.raises(UsageError, match="choose one of them"):
         set_trainable(model, kept)
     set_trainable(model, replace(kept, given="encoder"))
+    naming = make_student(category_encoder=True)[0]
+    kept = replace(JOINT, trained={"category_encoder.network._blocks": 1.0}, given="encoder")
+    with pytest.raises(UsageError, match="trains 'category_encoder', which it also keeps"):
+        set_trainable(naming, kept)
 
 
 def test_vectors_are_not_decayed_and_rates_are_multiplied():

@@ -110,8 +110,8 @@ def load_base(recipe: str, config: VidLLMConfig | None = None, **options) -> Loa
     model = assemble(config, language_model, dinov2_small_path())
     if config.word_anchors is not None:
         model.word_anchors.read_words(tokenizer)
-        if config.category_encoder:
-            model.category_encoder.load_pretrained()
+    if config.category_encoder:
+        model.category_encoder.load_pretrained()
     return model, processor
 
 

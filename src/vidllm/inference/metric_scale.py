@@ -161,11 +161,12 @@ def floor_height(heights: Float[Tensor, "N"], camera: float) -> Float[Tensor, ""
 
 
 class OwnDepth(nn.Module):
-    """The metric depth head of a Vid-LLM on its encoder, without the rest of the model."""
+    """The metric depth head of a Vid-LLM on its encoders, without the rest of the model."""
 
     def __init__(self, model: VidLLMForConditionalGeneration) -> None:
         super().__init__()
         self.vision_encoder = model.vision_encoder
+        self.category_encoder = model.category_encoder if model.config.category_encoder else None
         self.metric_depth_head = model.metric_depth_head
         self.short_side = model.config.short_side
 
@@ -180,7 +181,9 @@ class OwnDepth(nn.Module):
         for chunk in images.split(self.metric_depth_head.config.frames_chunk_size):
             resized = F.interpolate(chunk, inside, mode="bicubic", antialias=True).clamp(0, 1)
             taps = self.vision_encoder(resized).taps
-            depths.append(self.metric_depth_head(taps, grid, inside).depth)
+            encoder = self.category_encoder
+            beside = None if encoder is None else encoder(resized, grid)
+            depths.append(self.metric_depth_head(taps, grid, inside, beside).depth)
         return F.interpolate(torch.cat(depths)[:, None], size, mode="bilinear")[:, 0]
 
     def from_canonical(

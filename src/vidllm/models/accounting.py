@@ -13,6 +13,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from vidllm.models.category_encoder import CATEGORY_DIM
 from vidllm.models.config import VidLLMConfig
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 
@@ -128,7 +129,10 @@ def _part_runs(
             [empty(1, s, tokens, 2 * width)] * len(dense.layers), grid, image_size
         ),
         "metric_depth_head": lambda s: model.metric_depth_head(
-            [empty(s, patches, width)] * len(config.metric_taps), grid, image_size
+            [empty(s, patches, width)] * len(config.metric_taps),
+            grid,
+            image_size,
+            empty(s, patches, CATEGORY_DIM) if config.category_encoder else None,
         ),
         "category_encoder": lambda s: model.category_encoder(empty(s, 3, *image_size), grid),
         "language_model": lambda s: model.language_model(

@@ -4,7 +4,8 @@ A recipe option of small models, not of the paper. The DINOv2-S that ships was f
 saliency, and its last blocks tell furniture apart less well than its size would let it. A network
 of a thirteenth of its work, trained on ImageNet's thousand categories, errs elsewhere: word anchors
 that read both name more (`vidllm.models.word_anchors`), and it is so small that a CPU can teach it
-the furniture of Rooms. As ImageNet left it, it is also the small semantic teacher.
+the furniture of Rooms, and how far that is, which corrects metric depth
+(`vidllm.models.metric_depth`). As ImageNet left it, it is also the small semantic teacher.
 
 What is unusual:
 

@@ -36,7 +36,7 @@ class VidLLMConfig(PreTrainedConfig):
         adapter, global_frame_attention, camera_head, dense_head, metric_depth, patch_3d, grounding:
             Keyword arguments of the part's own config dataclass; derived widths may be left out.
         word_anchors: The same for the word anchors of small models; None (the paper's) has none.
-        category_encoder: Whether word anchors also read EfficientNet-Lite0.
+        category_encoder: Whether metric depth and word anchors also read EfficientNet-Lite0.
         patch_matcher: The same for the patch matcher of small models, from which cameras,
             lens and depth follow; None (the paper's) takes them from the heads.
         point_head: Whether training also has a head for the point map, VGGT's third: every patch is
@@ -107,13 +107,14 @@ class VidLLMConfig(PreTrainedConfig):
         read = [max(0, layers * (i + 1) // 4 - 1) for i in range(4)]
         self.camera_head = {"embed_dim": 2 * width, "num_heads": heads} | (self.camera_head or {})
         self.dense_head = {"in_dim": 2 * width, "layers": read} | (self.dense_head or {})
-        self.metric_depth = {"in_dim": width} | (self.metric_depth or {})
+        beside = CATEGORY_DIM if self.category_encoder else 0
+        metric = {"in_dim": width, "category_dim": beside}
+        self.metric_depth = metric | (self.metric_depth or {})
         dims = {"embed_dim": width, "language_dim": text.hidden_size}
         self.patch_3d = dims | (self.patch_3d or {})
         dims = {"patch_dim": width, "language_dim": text.hidden_size}
         self.grounding = dims | (self.grounding or {})
         if self.word_anchors is not None:
-            beside = CATEGORY_DIM if self.category_encoder else 0
             self.word_anchors = {"embed_dim": width, "category_dim": beside} | self.word_anchors
         if self.patch_matcher is not None:
             self.patch_matcher = {"embed_dim": width} | self.patch_matcher

@@ -9,7 +9,8 @@ al. 2023): one mode, at a predicted place and temperature, over bins that are or
 Bins are evaluated at the decoder's resolution, 8 times the patch grid (0.57 of the image for
 patches of 14), and only depth is brought to full size: with 64 bins that is a third of the memory.
 A picture alone does not tell how long its lens is, and depth goes with that. Where a lens is known
-or found otherwise, the head need not guess: see ``canonical_focal``.
+or found otherwise, the head need not guess: see ``canonical_focal``. A second encoder, which knows
+what things are and so how large, may correct it: see `DepthCorrection`.
 Frames do not interact and are decoded a few at a time. Bins and probabilities are float32 at least.
 """
 
@@ -32,6 +33,8 @@ class MetricDepthConfig:
 
     in_dim: int = 1024
     """Width of the encoder's tokens."""
+    category_dim: int = 0
+    """Width of a category encoder's tokens; 0 where there is none."""
     out_channels: Sequence[int] = (256, 512, 1024, 1024)
     """Channels of the four taps after reassembly; multiples of 4."""
     features: int = 256
@@ -77,6 +80,8 @@ class MetricDepth(nn.Module):
         self.refinement = nn.Conv2d(config.hidden_dim, config.num_bins, kernel_size=1)
         self.log_binomial = ConditionalLogBinomial(config)
         self.steps = nn.Parameter(torch.empty(config.num_bins))
+        if config.category_dim:
+            self.correction = DepthCorrection(config.category_dim)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -104,6 +109,7 @@ class MetricDepth(nn.Module):
         taps: Sequence[Float[Tensor, "N P C"]],
         grid: tuple[int, int],
         image_size: tuple[int, int],
+        category_tokens: Float[Tensor, "N P D"] | None = None,
         *,
         return_bins: bool = False,
     ) -> MetricDepthOutput:
@@ -113,6 +119,8 @@ class MetricDepth(nn.Module):
             taps: patch tokens of four encoder blocks, shallow to deep.
             grid: patches (rows, columns) of a frame.
             image_size: ``(H, W)`` of the result in pixels.
+            category_tokens: of the category encoder, if the module was made to read them; they
+                correct depth, not the bins.
             return_bins: also return probabilities and centres (``2 K`` maps per frame).
         """
         chunks = zip(*(tap.split(self.config.frames_chunk_size) for tap in taps), strict=True)
@@ -124,8 +132,11 @@ class MetricDepth(nn.Module):
             if return_bins:
                 probabilities.append(chunk_probabilities)
                 centers.append(chunk_centers)
+        depth = torch.cat(depths)
+        if category_tokens is not None:
+            depth = self.correction(depth, category_tokens, grid)
         return MetricDepthOutput(
-            depth=torch.cat(depths),
+            depth=depth,
             probabilities=torch.cat(probabilities) if return_bins else None,
             centers=torch.cat(centers) if return_bins else None,
         )
@@ -145,6 +156,48 @@ class MetricDepth(nn.Module):
         base, bound = (line[:, None, None] for line in self.base_centers())
         refinement = at_least_float32(self.refinement(hidden)).tanh()
         return self.log_binomial(hidden), base + bound * refinement
+
+
+class DepthCorrection(nn.Module):
+    """A factor for every patch, from what a category encoder says of it and of its whole frame.
+
+    Linear in the logarithm of the depth that is corrected, so it may also put another depth in its
+    stead, of which it is told what that goes with: where in the frame a patch is. At first all
+    factors are 1.
+    """
+
+    def __init__(self, category_dim: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(category_dim)
+        self.log_factor = nn.Linear(2 * category_dim + 4, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Correct nothing."""
+        nn.init.zeros_(self.log_factor.weight)
+        nn.init.zeros_(self.log_factor.bias)
+
+    def forward(
+        self,
+        depth: Float[Tensor, "N H W"],
+        category_tokens: Float[Tensor, "N P D"],
+        grid: tuple[int, int],
+    ) -> Float[Tensor, "N H W"]:
+        """Corrected depth; factors are interpolated between the patches' centres."""
+        seen = self.norm(category_tokens)
+        frame = seen.mean(dim=1, keepdim=True).expand_as(seen)
+        far = F.adaptive_avg_pool2d(depth.log(), grid).flatten(1)[..., None]  # [N, P, 1]
+        place = _places(grid).to(seen).expand(len(seen), -1, -1)
+        told = torch.cat((seen, frame, place, far), dim=-1)
+        log_factor = at_least_float32(self.log_factor(told)).mT.unflatten(-1, grid)  # [N, 1, h, w]
+        return depth * F.interpolate(log_factor, depth.shape[-2:], mode="bilinear")[:, 0].exp()
+
+
+def _places(grid: tuple[int, int]) -> Float[Tensor, "P 3"]:
+    """Of patches: row, its square and that of the column, all from -1 to 1 at the edges."""
+    row, column = (torch.linspace(-1, 1, count) for count in grid)
+    rows, columns = torch.meshgrid(row, column, indexing="ij")
+    return torch.stack((rows, rows**2, columns**2), dim=-1).flatten(0, 1)
 
 
 class ConditionalLogBinomial(nn.Module):

@@ -13,7 +13,7 @@ from vidllm.models.word_anchors import WrittenObjects
 
 @dataclass(kw_only=True)
 class FrameFeatures:
-    """What the shared encoder says about the frames; while it is frozen, it can be kept."""
+    """What encoders say about the frames; while they are frozen, it can be kept."""
 
     base_tokens: Float[Tensor, "B S P C"]
     taps: list[Float[Tensor, "_ P C"]]
@@ -23,6 +23,8 @@ class FrameFeatures:
     """Patches (rows, columns) of a frame."""
     images: Float[Tensor, "B S 3 H W"]
     """RGB in [0, 1], as they were given."""
+    category_tokens: Float[Tensor, "B S P D"] | None = None
+    """Of the category encoder, where the model has one."""
 
 
 @dataclass(kw_only=True)
@@ -48,8 +50,8 @@ class GeometryOutput(HeadOutput):
     scale: ScaleAlignment
     """Metres per relative unit."""
     depth: Float[Tensor, "B S H W"]
-    """Metres: the scaled relative depth; where cameras follow from matches, the geometric mean of
-    this and the metric depth, times a factor of each frame and of the lens."""
+    """Metres: the scaled relative depth; where cameras follow from matches, a geometric mean of
+    this and the metric depth (`METRIC_SHARE`), times a factor of each frame and of the lens."""
     world_points: Float[Tensor, "B S H W 3"]
     room_from_world: Float[Tensor, "B 4 4"]
     connected: Bool[Tensor, "B S"] | None = None

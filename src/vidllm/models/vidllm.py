@@ -7,10 +7,10 @@ What is unusual:
 - Geometry is computed in relative units by VGGT's design and brought to metres by a single factor:
   weighted least squares against a metric depth head, median over frames.
 - 3D patches live in the *room frame*, which is estimated from the reconstruction itself.
-- A small model may name patches in words, with the help of a second, frozen encoder, and write them
-  to the language model (not the paper's).
+- A small model may name patches in words and write them to the language model, and a second small
+  encoder may help it there and with metric depth (not the paper's).
 - A small model may have a patch matcher (not the paper's): cameras then follow from matching
-  patches and depth, which is the geometric mean of both kinds, as they err apart.
+  patches and depth, which is a geometric mean of both kinds, as they err apart.
 - Gradients run one way: geometry is detached before it places the patches, so a language loss never
   reaches the camera, dense or metric heads.
 
@@ -87,8 +87,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         self.patch_3d = Patch3D(config.patch_3d_config)
         if config.word_anchors is not None:
             self.word_anchors = WordAnchors(config.word_anchors_config)
-            if config.category_encoder:
-                self.category_encoder = CategoryEncoder()
+        if config.category_encoder:
+            self.category_encoder = CategoryEncoder()
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.grounding_head = GroundingHead(config.grounding_config)
         self.post_init()
@@ -200,10 +200,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         self, features: FrameFeatures, semantic_tokens: Float[Tensor, "B S P C"]
     ) -> dict[str, Float[Tensor, "B N _"]]:
         """What word anchors think that every patch shows, logits by group of words."""
-        beside = None
-        if self.config.category_encoder:
-            seen = self.category_encoder(features.images.flatten(0, 1), features.grid)
-            beside = seen.unflatten(0, semantic_tokens.shape[:2]).flatten(1, 2)
+        beside = features.category_tokens
+        beside = None if beside is None else beside.flatten(1, 2)
         return self.word_anchors.logits(semantic_tokens.flatten(1, 2), beside)
 
     def _descriptors(self, features: FrameFeatures) -> Float[Tensor, "B S P D"] | None:
@@ -264,8 +262,10 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
 
     def metric_depth(self, features: FrameFeatures) -> Float[Tensor, "B S H W"]:
         """Metric flow: metres, every frame by itself; see ``MetricDepthConfig.canonical_focal``."""
-        depth = self.metric_depth_head(features.taps, features.grid, features.image_size).depth
-        return depth.unflatten(0, features.base_tokens.shape[:2])
+        beside = features.category_tokens
+        beside = None if beside is None else beside.flatten(0, 1)
+        output = self.metric_depth_head(features.taps, features.grid, features.image_size, beside)
+        return output.depth.unflatten(0, features.base_tokens.shape[:2])
 
     def ground(
         self,
@@ -282,17 +282,22 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         return output.at(scene_index, place)
 
     def encode_frames(self, images: Float[Tensor, "B S 3 H W"]) -> FrameFeatures:
-        """The shared encoder, a few frames at a time; RGB in [0, 1]."""
+        """The shared encoder, a few frames at a time, and the category encoder; RGB in [0, 1]."""
         batch, num_frames, _, height, width = images.shape
         frames = images.flatten(0, 1).split(max(1, PIXELS_PER_CHUNK // (height * width)))
         chunks = [self.vision_encoder(chunk) for chunk in frames]
         base_tokens = torch.cat([chunk.patch_tokens for chunk in chunks])
+        grid, seen = self.vision_encoder.grid(images.shape[-2:]), None
+        if self.config.category_encoder:
+            seen = self.category_encoder(images.flatten(0, 1), grid)
+            seen = seen.unflatten(0, (batch, num_frames))
         return FrameFeatures(
             base_tokens=base_tokens.unflatten(0, (batch, num_frames)),
             taps=[torch.cat(tensors) for tensors in zip(*(c.taps for c in chunks), strict=True)],
             image_size=(images.shape[-2], images.shape[-1]),
-            grid=self.vision_encoder.grid(images.shape[-2:]),
+            grid=grid,
             images=images,
+            category_tokens=seen,
         )
 
     @torch.no_grad()

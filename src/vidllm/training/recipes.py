@@ -31,7 +31,8 @@ def tiny_cpu() -> TrainConfig:
     A joint second stage does not fit a CPU. It is cut at the one-way gradient: first the
     reconstruction, then the language side on predicted geometry, which is computed once: answers,
     and boxes, which need a language model that already listens. Only the upper half of the encoder
-    learns. *words* sees few frames of many scenes in an update, as those of one are much alike.
+    learns. *words* sees few frames of many scenes in an update, as those of one are much alike, and
+    teaches the category encoder depth too, which the metric head then reads.
     """
     distill = StageConfig(
         name="distill",
@@ -46,15 +47,15 @@ def tiny_cpu() -> TrainConfig:
     words = replace(
         match,
         name="words",
-        losses=LossWeights(words=1.0),
-        trained=CATEGORY_BLOCKS | {"word_anchors": 1.0},
+        losses=LossWeights(words=1.0, metric_depth=2.0),
+        trained=CATEGORY_BLOCKS | {"word_anchors": 1.0, "metric_depth_head.correction": 1.0},
         steps=1500,
         scenes=8,
         num_frames=3,
         given="none",
         augmentation=replace(distill.augmentation, least_zoom=0.6, defects=GOOD_CAMERAS),
     )
-    stages = distill, match, reconstruct, depth, words, *_spoken_stages()
+    stages = distill, match, reconstruct, words, depth, *_spoken_stages()
     return TrainConfig(name="tiny_cpu", stages=stages, ema=0.99)
 
 

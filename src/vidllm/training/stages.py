@@ -6,7 +6,7 @@ stop is part of the model and of the losses:
 =================  =======================================================================
 distillation       teachers are frozen; the student's streams and what is below them learn
 reconstruction     reaches camera and dense heads, global-frame attention, adapter, encoder
-metric depth       reaches its own decoder and the encoder
+metric depth       reaches its own decoder, the encoder and the category encoder
 language,          reach language model, 3D patches, adapter, encoder; patch positions are
 grounding          detached, so no part of the reconstruction branch, and written words too
 words              reaches word anchors, adapter, encoder, category encoder
@@ -25,10 +25,11 @@ from vidllm.types import UsageError
 LANGUAGE_MODEL = "language_model."
 _GIVEN_PARTS = {
     "none": (),
-    "encoder": ("vision_encoder.",),
+    "encoder": ("vision_encoder.", "category_encoder."),
     "geometry": (
-        *("vision_encoder.", "cross_task_adapter.", "global_frame_attention.", "camera_head."),
-        *("dense_head.", "point_head.", "metric_depth_head."),
+        *("vision_encoder.", "category_encoder.", "cross_task_adapter."),
+        *("global_frame_attention.", "camera_head.", "dense_head.", "point_head."),
+        "metric_depth_head.",
     ),
 }
 """What must not learn where it is computed once and kept."""
