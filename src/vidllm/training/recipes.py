@@ -47,7 +47,7 @@ def tiny_cpu() -> TrainConfig:
     words = replace(
         match,
         name="words",
-        losses=LossWeights(words=1.0, metric_depth=2.0),
+        losses=LossWeights(words=1.0, metric_depth=5.0),
         trained=CATEGORY_BLOCKS | {"word_anchors": 1.0, "metric_depth_head.correction": 1.0},
         steps=1500,
         scenes=8,
