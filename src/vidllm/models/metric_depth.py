@@ -161,9 +161,9 @@ class MetricDepth(nn.Module):
 class DepthCorrection(nn.Module):
     """A factor for every patch, from what a category encoder says of it and of its whole frame.
 
-    Linear in the logarithm of the depth that is corrected, so it may also put another depth in its
-    stead, of which it is told what that goes with: where in the frame a patch is. At first all
-    factors are 1.
+    Its logarithm is linear in these, in the patch's place in the frame and in the logarithm of the
+    depth itself. So it can mix in a depth of its own, which is what it learned in `tiny`: category
+    tokens tell one, and the two err apart. At first all factors are 1.
     """
 
     def __init__(self, category_dim: int):
