@@ -181,9 +181,10 @@ class OwnDepth(nn.Module):
         for chunk in images.split(self.metric_depth_head.config.frames_chunk_size):
             resized = F.interpolate(chunk, inside, mode="bicubic", antialias=True).clamp(0, 1)
             taps = self.vision_encoder(resized).taps
-            encoder = self.category_encoder
-            beside = None if encoder is None else encoder(resized, grid)
-            depths.append(self.metric_depth_head(taps, grid, inside, beside).depth)
+            category_tokens = None
+            if self.category_encoder is not None:
+                category_tokens = self.category_encoder(resized, grid)
+            depths.append(self.metric_depth_head(taps, grid, inside, category_tokens).depth)
         return F.interpolate(torch.cat(depths)[:, None], size, mode="bilinear")[:, 0]
 
     def from_canonical(

@@ -107,15 +107,14 @@ class VidLLMConfig(PreTrainedConfig):
         read = [max(0, layers * (i + 1) // 4 - 1) for i in range(4)]
         self.camera_head = {"embed_dim": 2 * width, "num_heads": heads} | (self.camera_head or {})
         self.dense_head = {"in_dim": 2 * width, "layers": read} | (self.dense_head or {})
-        beside = CATEGORY_DIM if self.category_encoder else 0
-        metric = {"in_dim": width, "category_dim": beside}
-        self.metric_depth = metric | (self.metric_depth or {})
+        seen = {"category_dim": CATEGORY_DIM if self.category_encoder else 0}
+        self.metric_depth = {"in_dim": width} | seen | (self.metric_depth or {})
         dims = {"embed_dim": width, "language_dim": text.hidden_size}
         self.patch_3d = dims | (self.patch_3d or {})
         dims = {"patch_dim": width, "language_dim": text.hidden_size}
         self.grounding = dims | (self.grounding or {})
         if self.word_anchors is not None:
-            self.word_anchors = {"embed_dim": width, "category_dim": beside} | self.word_anchors
+            self.word_anchors = {"embed_dim": width} | seen | self.word_anchors
         if self.patch_matcher is not None:
             self.patch_matcher = {"embed_dim": width} | self.patch_matcher
         for part in (self.dense_head, self.metric_depth, self.grounding):

@@ -187,13 +187,13 @@ class DepthCorrection(nn.Module):
         seen = self.norm(category_tokens)
         frame = seen.mean(dim=1, keepdim=True).expand_as(seen)
         far = F.adaptive_avg_pool2d(depth.log(), grid).flatten(1)[..., None]  # [N, P, 1]
-        place = _places(grid).to(seen).expand(len(seen), -1, -1)
+        place = _patch_places(grid).to(seen).expand(len(seen), -1, -1)
         told = torch.cat((seen, frame, place, far), dim=-1)
         log_factor = at_least_float32(self.log_factor(told)).mT.unflatten(-1, grid)  # [N, 1, h, w]
         return depth * F.interpolate(log_factor, depth.shape[-2:], mode="bilinear")[:, 0].exp()
 
 
-def _places(grid: tuple[int, int]) -> Float[Tensor, "P 3"]:
+def _patch_places(grid: tuple[int, int]) -> Float[Tensor, "P 3"]:
     """Of patches: row, its square and that of the column, all from -1 to 1 at the edges."""
     row, column = (torch.linspace(-1, 1, count) for count in grid)
     rows, columns = torch.meshgrid(row, column, indexing="ij")

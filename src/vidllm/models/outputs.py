@@ -51,7 +51,8 @@ class GeometryOutput(HeadOutput):
     """Metres per relative unit."""
     depth: Float[Tensor, "B S H W"]
     """Metres: the scaled relative depth; where cameras follow from matches, a geometric mean of
-    this and the metric depth (`METRIC_SHARE`), times a factor of each frame and of the lens."""
+    this and the metric depth (`vidllm.models.metric_alignment.METRIC_SHARE`), times a factor of
+    each frame and of the lens."""
     world_points: Float[Tensor, "B S H W 3"]
     room_from_world: Float[Tensor, "B 4 4"]
     connected: Bool[Tensor, "B S"] | None = None

@@ -200,9 +200,10 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         self, features: FrameFeatures, semantic_tokens: Float[Tensor, "B S P C"]
     ) -> dict[str, Float[Tensor, "B N _"]]:
         """What word anchors think that every patch shows, logits by group of words."""
-        beside = features.category_tokens
-        beside = None if beside is None else beside.flatten(1, 2)
-        return self.word_anchors.logits(semantic_tokens.flatten(1, 2), beside)
+        category_tokens = features.category_tokens
+        if category_tokens is not None:
+            category_tokens = category_tokens.flatten(1, 2)
+        return self.word_anchors.logits(semantic_tokens.flatten(1, 2), category_tokens)
 
     def _descriptors(self, features: FrameFeatures) -> Float[Tensor, "B S P D"] | None:
         """Of the patch matcher, where there is one and the features have what it reads."""
@@ -262,9 +263,10 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
 
     def metric_depth(self, features: FrameFeatures) -> Float[Tensor, "B S H W"]:
         """Metric flow: metres, every frame by itself; see ``MetricDepthConfig.canonical_focal``."""
-        beside = features.category_tokens
-        beside = None if beside is None else beside.flatten(0, 1)
-        output = self.metric_depth_head(features.taps, features.grid, features.image_size, beside)
+        category_tokens, size = features.category_tokens, features.image_size
+        if category_tokens is not None:
+            category_tokens = category_tokens.flatten(0, 1)
+        output = self.metric_depth_head(features.taps, features.grid, size, category_tokens)
         return output.depth.unflatten(0, features.base_tokens.shape[:2])
 
     def ground(
@@ -287,17 +289,17 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         frames = images.flatten(0, 1).split(max(1, PIXELS_PER_CHUNK // (height * width)))
         chunks = [self.vision_encoder(chunk) for chunk in frames]
         base_tokens = torch.cat([chunk.patch_tokens for chunk in chunks])
-        grid, seen = self.vision_encoder.grid(images.shape[-2:]), None
+        grid, category_tokens = self.vision_encoder.grid(images.shape[-2:]), None
         if self.config.category_encoder:
-            seen = self.category_encoder(images.flatten(0, 1), grid)
-            seen = seen.unflatten(0, (batch, num_frames))
+            category_tokens = self.category_encoder(images.flatten(0, 1), grid)
+            category_tokens = category_tokens.unflatten(0, (batch, num_frames))
         return FrameFeatures(
             base_tokens=base_tokens.unflatten(0, (batch, num_frames)),
             taps=[torch.cat(tensors) for tensors in zip(*(c.taps for c in chunks), strict=True)],
             image_size=(images.shape[-2], images.shape[-1]),
             grid=grid,
             images=images,
-            category_tokens=seen,
+            category_tokens=category_tokens,
         )
 
     @torch.no_grad()
