@@ -3,7 +3,7 @@ PYTHON_BIN := .venv/bin/python
 SETUP_INPUTS := pyproject.toml constraints.txt scripts/setup.sh
 
 # Shapes in signatures are checked by `make test-all`, except where Hugging Face reads signatures.
-MODELS := rope transformer vision_encoder global_frame_attention camera_head dense_head metric_depth \
+MODELS := rope transformer vision_encoder global_frame_attention camera_head dense_head metric_depth box_votes \
 	vggt cross_task_adapter patch_3d grounding_head object_queries language_model vidllm initialisation \
 	precision public_depth compilation from_teachers category_encoder
 COMMA := ,

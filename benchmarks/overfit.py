@@ -96,6 +96,7 @@ def overfit(arguments: argparse.Namespace) -> list[dict]:
     model, processor = load_base(
         "tiny",
         patch_matcher=None,
+        box_votes=None,
         point_head=False,
         patch_3d={"num_frequencies": 6, "max_tokens": 64},
     )

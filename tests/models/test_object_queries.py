@@ -37,10 +37,13 @@ def points():
 
 
 @pytest.fixture
-def objects():
+def objects(points):
     states = torch.randn(2, 2, 5, generator=torch.Generator().manual_seed(4))
     states[1, 1] = 0  # padding
-    return ObjectStates(OF_PATCH, states)
+    boxes = torch.zeros(2, 2, 6)
+    for scene, count in ((0, 2), (1, 1)):
+        boxes[scene, :count] = object_boxes(points[scene], OF_PATCH[scene])
+    return ObjectStates(OF_PATCH, states, boxes)
 
 
 def test_boxes_of_what_is_evenly_filled():
@@ -52,6 +55,16 @@ def test_boxes_of_what_is_evenly_filled():
     boxes = object_boxes(points, of_patch)
     np.testing.assert_allclose(boxes[0], [*center, *size], atol=0.05)
     assert boxes[1].tolist() == pytest.approx([0.0] * 3 + [LEAST_SIZE] * 3)
+
+
+def test_boxes_that_patches_vote_for():
+    of_patch = torch.tensor([0, 0, 0, NONE, 1])
+    votes = torch.arange(30.0).reshape(5, 6)
+    votes[2] = 1000  # one that is mistaken
+    boxes = object_boxes(torch.zeros(5, 3), of_patch, votes)
+    assert torch.equal(boxes, votes[[1, 4]])
+    nothing = torch.full_like(of_patch, NONE)
+    assert object_boxes(torch.zeros(5, 3), nothing, votes).shape == (0, 6)
 
 
 def test_without_objects_queries_are_drawn_far_from_each_other(points):
@@ -89,7 +102,7 @@ def test_few_queries_and_many(points, objects):
 
 def test_proposals_take_the_nearest_objects_one_to_one(points, objects):
     proposals = torch.rand(2, 4, 6, generator=torch.Generator().manual_seed(6)) + 0.1
-    start = start_at_proposals(proposals, points, objects)
+    start = start_at_proposals(proposals, objects)
     assert torch.equal(torch.cat([start.points, start.sizes], dim=-1), proposals)
     for scene, count in ((0, 2), (1, 1)):
         boxes = object_boxes(points[scene], OF_PATCH[scene])
@@ -108,7 +121,7 @@ def test_states_are_told_by_how_they_differ(objects):
     own = 100 + torch.tensor([1.0, 2.0, 1e-6]) * torch.randn(2, 4, 3, generator=generator)
     of_patch = torch.tensor([[0, 1, 2, 3, NONE], [0, 0, 0, NONE, NONE]])
     hidden = torch.randn(2, 3, 3, generator=generator)
-    found, changed = standardise(hidden, ObjectStates(of_patch, own))
+    found, changed = standardise(hidden, ObjectStates(of_patch, own, torch.zeros(2, 4, 6)))
     mean, spread = own[0].numpy().mean(axis=0), own[0].numpy().std(axis=0, ddof=1)
     spread = np.maximum(spread, 0.1 * spread.mean())
     np.testing.assert_allclose(changed.states[0], (own[0].numpy() - mean) / spread, rtol=1e-4)
@@ -117,7 +130,7 @@ def test_states_are_told_by_how_they_differ(objects):
     assert torch.equal(changed.states[1], own[1])
 
 
-def test_a_new_decoder_picks_the_object_whose_state_is_like_the_question(points):
+def test_a_new_decoder_picks_the_object_whose_state_is_like_the_question(points, objects):
     torch.manual_seed(0)
     config = GroundingConfig(
         patch_dim=8, language_dim=64, hidden_dim=32, num_heads=4, num_queries=6, neighbours=(3, 5)
@@ -127,7 +140,7 @@ def test_a_new_decoder_picks_the_object_whose_state_is_like_the_question(points)
     states = torch.randn(2, 2, 64)
     asked = states + 0.3 * torch.randn(2, 2, 64)  # a <LOC> for every object
     patches = torch.randn(2, 10, 8)
-    output = head(asked, patches, points, None, ObjectStates(OF_PATCH, states))
+    output = head(asked, patches, points, None, objects._replace(states=states))
     assert output.match_logits[0].argmax(dim=-1).tolist() == [0, 1]
     assert output.match_logits[1, 0].argmax() == 0
     for scene, boxes in enumerate(output.boxes[-1][:, 0]):
@@ -151,7 +164,7 @@ def test_objects_are_pointed_at_alike_in_training_and_in_use(pipeline, frames, t
     """One pass over prompt and ``<LOC>``; the cached prefix; a scene that was saved."""
     model, processor = pipeline.model, pipeline.processor
     scene = pipeline(frames)
-    assert len(scene._tensors["object_word"])
+    assert len(scene._tensors["object.word"])
     prompt, loc = GROUND.format(text="the chair"), model.config.loc_token_id
     end = processor.tokenizer.eos_token_id
     words, _ = name_and_point(model.language_model, scene._read([prompt]), end, loc)

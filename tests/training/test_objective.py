@@ -11,7 +11,7 @@ from vidllm.losses.vision_language import grounding_loss
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
 from vidllm.training.batch import Collator
 from vidllm.training.config import LossWeights, TurnMix
-from vidllm.training.objective import Kept, Objective
+from vidllm.training.objective import Kept, Objective, true_places
 from vidllm.training.stages import set_trainable
 from vidllm.types import UsageError
 
@@ -23,6 +23,7 @@ REACHED = {
     "language": SHARED | {"patch_3d", "language_model"},
     "grounding": SHARED | {"patch_3d", "language_model", "grounding_head"},
     "words": SHARED | {"word_anchors"},
+    "votes": {"vision_encoder", "box_votes"},
     "matching": {"vision_encoder", "patch_matcher"},
 }
 
@@ -46,9 +47,10 @@ def make_batch(rooms, turns=TURNS, scenes=1):
 
 def objective(losses: LossWeights) -> Objective:
     stage = replace(JOINT, losses=losses)
-    model, _ = make_student(patch_matcher={})
-    if losses.matching:
-        stage = replace(stage, trained=dict(stage.trained) | {"patch_matcher": 1.0})
+    model, _ = make_student(patch_matcher={}, box_votes={})
+    for part, learns in (("patch_matcher", losses.matching), ("box_votes", losses.votes)):
+        if learns:
+            stage = replace(stage, trained=dict(stage.trained) | {part: 1.0})
     set_trainable(model, stage)
     teachers = (Oracle(), Oracle()) if losses.distillation else ()
     return Objective(model, stage, recipe(stage), teachers).train()
@@ -113,15 +115,30 @@ def test_predicted_patches_are_in_the_true_room_frame(rooms):
     module = objective(LossWeights(grounding=1.0))
     plain = module(batch, true_geometry=True)["grounding"]
     features = module.model.encode_frames(batch.images)
-    kept = Kept(features=replace(features, taps=[]), patch_points=batch.patch_points)
+    points, boxes = true_places(module.model, batch, features)
+    kept = Kept(features=replace(features, taps=[]), patch_points=points, patch_boxes=boxes)
     given = module(batch, kept)["grounding"]
     torch.testing.assert_close(given, plain, atol=1e-4, rtol=1e-4)
-    scene = module._run(batch, features, None, true_words=False).scene
+    scene = module._run(batch, features, (None, None), true_words=False).scene
     geometry, rooms_from_world = scene.geometry, batch.room_from_world
     torch.testing.assert_close(geometry.room_from_world, rooms_from_world)
     centers = geometry.world_points[:, :, 7::14, 7::14].flatten(1, 3)
     moved = centers @ rooms_from_world[:, :3, :3].mT + rooms_from_world[:, None, :3, 3]
     torch.testing.assert_close(scene.patch_points, moved, atol=1e-4, rtol=1e-4)
+
+
+def test_votes_are_for_the_boxes_of_what_patches_show(rooms):
+    """Patches that vote rightly cost nothing; those that show nothing have no say."""
+    batch, module = make_batch(rooms), objective(LossWeights(votes=1.0))
+    sizes = batch.patch_boxes[..., 3:]
+    shown = (sizes > 0).all(dim=-1)
+    assert shown.any()
+    assert not shown.all()
+    centers, points = batch.patch_boxes[..., :3][shown], batch.patch_points[shown]
+    assert ((points - centers).abs() <= sizes[shown] / 2 + 0.03).float().mean() > 0.95
+    assert module(batch)["votes"] > 0.1
+    module.model.vote_boxes = lambda *_: torch.where(shown[..., None], batch.patch_boxes, 7.0)
+    assert module(batch)["votes"] == 0
 
 
 def test_queries_stand_for_what_their_patches_truly_show(rooms, monkeypatch):
@@ -147,7 +164,7 @@ def test_queries_stand_for_what_their_patches_truly_show(rooms, monkeypatch):
 def test_true_words_are_told_but_not_scored(rooms):
     """The language model hears what patches truly show; the anchors are judged by their guesses."""
     batch, module = make_batch(rooms), objective(LossWeights(language=1.0, words=1.0))
-    seen = module.model.encode_frames(batch.images), batch.patch_points
+    seen = module.model.encode_frames(batch.images), (batch.patch_points, None)
     told, guessed = (
         module._run(batch, *seen, true_words=true).scene.word_logits for true in (True, False)
     )
@@ -184,6 +201,9 @@ def test_stages_without_a_loss_are_refused():
     model, _ = make_student()
     model.config.word_anchors = None
     with pytest.raises(UsageError, match="a loss on words, which the model has not"):
+        Objective(model, stage, recipe(stage))
+    stage = replace(JOINT, losses=LossWeights(votes=1.0))
+    with pytest.raises(UsageError, match="a loss on votes, which the model has not"):
         Objective(model, stage, recipe(stage))
     stage = replace(JOINT, losses=LossWeights(matching=1.0))
     with pytest.raises(UsageError, match="a loss on matches, which the model makes none of"):

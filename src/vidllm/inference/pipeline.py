@@ -130,7 +130,7 @@ class Pipeline:
         }
         if encoding.objects is not None:
             objects = encoding.objects[0]
-            tensors |= {"object_of_patch": objects.of_patch, "object_word": objects.word}
+            tensors |= {f"object.{name}": tensor for name, tensor in vars(objects).items()}
         return Scene(self, reconstruction, tensors, seconds)
 
     def model_from_image(

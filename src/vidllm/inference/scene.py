@@ -39,7 +39,7 @@ from vidllm.types import Answer, Box3D, Reconstruction, UsageError, VidLLMError
 if TYPE_CHECKING:
     from vidllm.inference.pipeline import Pipeline
 
-FILE_FORMAT = "vidllm-scene-2"
+FILE_FORMAT = "vidllm-scene-3"
 Place = Sequence[float]
 
 
@@ -220,10 +220,10 @@ class Scene:
     @cached_property
     def _object_states(self) -> ObjectStates | None:
         """What the language model made of the objects that it was told of."""
-        if "object_word" not in self._tensors:
+        if "object.word" not in self._tensors:
             return None
-        own = self._tensors["object_of_patch"], self._tensors["object_word"]
-        objects = WrittenObjects(of_patch=own[0], word=own[1])
+        names = [field.name for field in fields(WrittenObjects)]
+        objects = WrittenObjects(**{name: self._tensors[f"object.{name}"] for name in names})
         shown = self._prefix.input_ids[0] == self.pipeline.model.config.video_token_id
         return object_states([objects], [self._prefix.hidden[0, shown]])
 

@@ -192,6 +192,22 @@ def word_loss(
     return total / weight.float()[targets[targets >= 0]].sum().clamp(min=1e-6)
 
 
+def vote_loss(boxes: Float[Tensor, "*N 6"], targets: Float[Tensor, "*N 6"]) -> Float[Tensor, ""]:
+    """Errors of voted boxes, as shares of the true boxes' diagonals: of the centre, and of the size
+    in the mean of its axes.
+
+    Args:
+        boxes: Of every patch, centre and size.
+        targets: Of the object that it shows; size 0 where it shows none.
+    """
+    sizes = targets[..., 3:]
+    shown = (sizes > 0).all(dim=-1)
+    errors = (boxes - targets).abs()
+    error = (boxes - targets)[..., :3].norm(dim=-1) + errors[..., 3:].mean(dim=-1)
+    shares = error[shown] / sizes[shown].norm(dim=-1)
+    return shares.sum() / shown.sum().clamp(min=1)
+
+
 def _pad_targets(
     targets: Sequence[Float[Tensor, "_ 6"]], *, like: Tensor
 ) -> tuple[Float[Tensor, "N T 6"], Bool[Tensor, "N T"]]:

@@ -10,6 +10,7 @@ from typing import ClassVar
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from vidllm.models.box_votes import BoxVotesConfig
 from vidllm.models.camera_head import CameraHeadConfig
 from vidllm.models.category_encoder import CATEGORY_DIM
 from vidllm.models.cross_task_adapter import CrossTaskAdapterConfig
@@ -36,7 +37,9 @@ class VidLLMConfig(PreTrainedConfig):
         adapter, global_frame_attention, camera_head, dense_head, metric_depth, patch_3d, grounding:
             Keyword arguments of the part's own config dataclass; derived widths may be left out.
         word_anchors: The same for the word anchors of small models; None (the paper's) has none.
-        category_encoder: Whether metric depth and word anchors also read EfficientNet-Lite0.
+        box_votes: The same for the votes of patches for boxes of small models; None has none.
+        category_encoder: Whether metric depth, word anchors and box votes also read
+            EfficientNet-Lite0.
         patch_matcher: The same for the patch matcher of small models, from which cameras,
             lens and depth follow; None (the paper's) takes them from the heads.
         point_head: Whether training also has a head for the point map, VGGT's third: every patch is
@@ -70,6 +73,7 @@ class VidLLMConfig(PreTrainedConfig):
     patch_3d: dict | None = None
     grounding: dict | None = None
     word_anchors: dict | None = None
+    box_votes: dict | None = None
     category_encoder: bool = False
     patch_matcher: dict | None = None
     point_head: bool = False
@@ -115,6 +119,8 @@ class VidLLMConfig(PreTrainedConfig):
         self.grounding = dims | (self.grounding or {})
         if self.word_anchors is not None:
             self.word_anchors = {"embed_dim": width} | seen | self.word_anchors
+        if self.box_votes is not None:
+            self.box_votes = {"embed_dim": width} | seen | self.box_votes
         if self.patch_matcher is not None:
             self.patch_matcher = {"embed_dim": width} | self.patch_matcher
         for part in (self.dense_head, self.metric_depth, self.grounding):
@@ -159,6 +165,11 @@ class VidLLMConfig(PreTrainedConfig):
     def patch_matcher_config(self) -> PatchMatcherConfig:
         """Typed view of ``patch_matcher``."""
         return PatchMatcherConfig(**(self.patch_matcher or {}))
+
+    @property
+    def box_votes_config(self) -> BoxVotesConfig:
+        """Typed view of ``box_votes``."""
+        return BoxVotesConfig(**(self.box_votes or {}))
 
     @property
     def word_anchors_config(self) -> WordAnchorsConfig:

@@ -247,7 +247,7 @@ class GroundingHead(nn.Module):
         if proposals is None:
             start = start_at_patches(patch_points, self.config.num_queries, objects)
         else:
-            start = start_at_proposals(proposals, patch_points, objects)
+            start = start_at_proposals(proposals, objects)
         query_points = start.points
         queries = self.query_position(query_points)
         if start.states is not None:

@@ -39,6 +39,8 @@ class ObjectStates(NamedTuple):
     """Object of every patch, or `NONE`."""
     states: Float[Tensor, "B M D"]
     """Hidden states at the last words of their phrases; scenes with fewer objects are padded."""
+    boxes: Float[Tensor, "B M 6"]
+    """Centre and size, padded alike."""
 
 
 class Start(NamedTuple):
@@ -59,9 +61,11 @@ def object_states(
 ) -> ObjectStates:
     """From the last hidden states at each scene's visual tokens."""
     own = [states[scene.word] for scene, states in zip(objects, hidden, strict=True)]
+    pad = torch.nn.utils.rnn.pad_sequence
     return ObjectStates(
         of_patch=torch.stack([scene.of_patch for scene in objects]),
-        states=torch.nn.utils.rnn.pad_sequence(own, batch_first=True),
+        states=pad(own, batch_first=True),
+        boxes=pad([scene.boxes for scene in objects], batch_first=True),
     )
 
 
@@ -81,7 +85,7 @@ def standardise(
             spread = spread.clamp(min=max(0.1 * float(spread.detach().mean()), 1e-6))
             result[scene] = (hidden[scene] - mean) / spread
             states[scene, : len(own)] = (own - mean) / spread
-    return result, ObjectStates(objects.of_patch, states)
+    return result, objects._replace(states=states)
 
 
 def start_at_patches(
@@ -93,16 +97,12 @@ def start_at_patches(
         patches = farthest_point_sample(points, count)
         sizes = points.new_full((*patches.shape, 3), DEFAULT_SIZE)
         return Start(gather_points(points, patches), sizes, patches, None, None)
-    scenes = zip(points, objects.of_patch, objects.states, strict=True)
+    scenes = zip(points, *objects, strict=True)
     starts = [_start_of_scene(*scene, count) for scene in scenes]
     return Start(*(torch.stack(column) for column in zip(*starts, strict=True)))
 
 
-def start_at_proposals(
-    proposals: Float[Tensor, "B Q 6"],
-    points: Float[Tensor, "B N 3"],
-    objects: ObjectStates | None,
-) -> Start:
+def start_at_proposals(proposals: Float[Tensor, "B Q 6"], objects: ObjectStates | None) -> Start:
     """The proposals themselves; each has the state of the object that is assigned to it.
 
     Objects are assigned one to one, at the least total L1 distance of their boxes.
@@ -112,8 +112,8 @@ def start_at_proposals(
         return Start(centers, sizes, None, None, None)
     states = objects.states.new_zeros(*proposals.shape[:2], objects.states.shape[-1])
     known = torch.zeros(proposals.shape[:2], dtype=torch.bool, device=proposals.device)
-    for scene, (own, of_patch) in enumerate(zip(points, objects.of_patch, strict=True)):
-        boxes = object_boxes(own, of_patch)
+    for scene, of_patch in enumerate(objects.of_patch):
+        boxes = objects.boxes[scene, : _count(of_patch)]
         costs = torch.cdist(boxes.float(), proposals[scene].float(), p=1)
         rows, columns = linear_sum_assignment(costs.cpu().numpy())
         states[scene, columns] = objects.states[scene, rows]
@@ -121,15 +121,28 @@ def start_at_proposals(
     return Start(centers, sizes, None, states, known)
 
 
-def object_boxes(points: Float[Tensor, "N 3"], of_patch: Int[Tensor, "N"]) -> Float[Tensor, "M 6"]:
-    """Centre and size of the objects of one scene, by mean and spread of their patches.
+def object_boxes(
+    points: Float[Tensor, "N 3"],
+    of_patch: Int[Tensor, "N"],
+    votes: Float[Tensor, "N 6"] | None = None,
+) -> Float[Tensor, "M 6"]:
+    """Centre and size of the objects of one scene: medians of their patches' votes.
 
-    A box that is evenly filled is the square root of 12 as wide as its standard deviation; single
-    patches that are misplaced count for less than in the extents.
+    Without votes by mean and spread of their patches: a box that is evenly filled is the square
+    root of 12 as wide as its standard deviation; single patches that are misplaced count for less
+    than in the extents.
+
+    Args:
+        points: Centres of the patches in the room frame.
+        of_patch: Object of every patch, or `NONE`.
+        votes: Boxes that the patches vote for.
     """
+    count = _count(of_patch)
+    if votes is not None:
+        medians = [votes[of_patch == index].median(dim=0).values for index in range(count)]
+        return torch.stack(medians).float() if medians else points.new_zeros(0, 6)
     shown = of_patch != NONE
     points, of_patch = points[shown].float(), of_patch[shown]
-    count = _count(of_patch)
     numbers = torch.bincount(of_patch, minlength=count)[:, None]
     sums = points.new_zeros(count, 3)
     means = sums.index_add(0, of_patch, points) / numbers
@@ -141,10 +154,11 @@ def _start_of_scene(
     points: Float[Tensor, "N 3"],
     of_patch: Int[Tensor, "N"],
     states: Float[Tensor, "M D"],
+    boxes: Float[Tensor, "M 6"],
     count: int,
 ) -> tuple[Tensor, ...]:
     """Fields of a `Start`."""
-    boxes = object_boxes(points, of_patch)[:count].to(points)
+    boxes = boxes[: min(_count(of_patch), count)].to(points)
     known = torch.arange(count, device=points.device) < len(boxes)
     distances = torch.cdist(boxes[:, :3], points)
     others = torch.arange(len(boxes), device=points.device)[:, None] != of_patch

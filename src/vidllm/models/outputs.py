@@ -79,6 +79,8 @@ class SceneEncoding:
     """3D patches of all frames (N = S * P), for the grounding decoder."""
     patch_points: Float[Tensor, "B N 3"] | None = None
     """Their centres in the room frame."""
+    patch_boxes: Float[Tensor, "B N 6"] | None = None
+    """What boxes they vote for, centre and size in the room frame; None without votes."""
     visual_tokens: list[Float[Tensor, "_ D"]] | None = None
     """Per scene, in the language model's space: bridge tokens, pooled 3D patches and, with word
     anchors, objects behind their words. This and the patches are None where the encoding is not for

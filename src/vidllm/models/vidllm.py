@@ -7,8 +7,8 @@ What is unusual:
 - Geometry is computed in relative units by VGGT's design and brought to metres by a single factor:
   weighted least squares against a metric depth head, median over frames.
 - 3D patches live in the *room frame*, which is estimated from the reconstruction itself.
-- A small model may name patches in words and write them to the language model, and a second small
-  encoder may help it there and with metric depth (not the paper's).
+- A small model may name patches in words and write them to the language model, patches may vote
+  for boxes, and a second small encoder may help with both and with metric depth (not the paper's).
 - A small model may have a patch matcher (not the paper's): cameras then follow from matching
   patches and depth, which is a geometric mean of both kinds, as they err apart.
 - Gradients run one way: geometry is detached before it places the patches, so a language loss never
@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
 
+from vidllm.models.box_votes import BoxVotes, patch_views
 from vidllm.models.camera_head import CameraHead
 from vidllm.models.category_encoder import CategoryEncoder
 from vidllm.models.config import VidLLMConfig
@@ -87,6 +88,8 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         self.patch_3d = Patch3D(config.patch_3d_config)
         if config.word_anchors is not None:
             self.word_anchors = WordAnchors(config.word_anchors_config)
+        if config.box_votes is not None:
+            self.box_votes = BoxVotes(config.box_votes_config)
         if config.category_encoder:
             self.category_encoder = CategoryEncoder()
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
@@ -151,6 +154,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         images: Float[Tensor, "B S 3 H W"] | FrameFeatures,
         *,
         patch_points: Float[Tensor, "B N 3"] | None = None,
+        patch_boxes: Float[Tensor, "B N 6"] | None = None,
         room_from_world: Float[Tensor, "B 4 4"] | None = None,
         word_logits: dict[str, Float[Tensor, "B N _"]] | None = None,
         focal_length: float | None = None,
@@ -163,6 +167,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         Args:
             images: RGB in [0, 1], or their features.
             patch_points: Centres of the patches in the room frame; the reconstruction's by default.
+            patch_boxes: Beside these, the boxes that the patches vote for (see `vote_boxes`).
             room_from_world: The room frame, where it is known; estimated by default.
             word_logits: What patches show; what word anchors think by default.
             focal_length: Of the camera, pixels of the images, where it is known; found by default.
@@ -191,9 +196,11 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             semantic_tokens=semantic_tokens,
             word_logits=word_logits or {},
             descriptors=descriptors,
+            patch_points=patch_points if speak else None,
+            patch_boxes=patch_boxes if speak else None,
         )
         if speak:
-            self._speak(scene, bridge_tokens, patch_points)
+            self._speak(scene, bridge_tokens, features)
         return scene
 
     def name_patches(
@@ -205,6 +212,20 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             category_tokens = category_tokens.flatten(1, 2)
         return self.word_anchors.logits(semantic_tokens.flatten(1, 2), category_tokens)
 
+    def vote_boxes(
+        self,
+        features: FrameFeatures,
+        depth: Float[Tensor, "B S H W"],
+        extrinsics: Float[Tensor, "B S 3 4"],
+        intrinsics: Float[Tensor, "B S 3 3"],
+        room_from_world: Float[Tensor, "B 4 4"],
+    ) -> Float[Tensor, "B N 6"]:
+        """Boxes of what patches show, as these vote, in the room frame; for the rest see
+        `vidllm.models.box_votes.patch_views`."""
+        patch_size = self.config.vision_config.patch_size
+        views = patch_views(depth, extrinsics, intrinsics, room_from_world, patch_size)
+        return self.box_votes(features.base_tokens, features.category_tokens, views)
+
     def _descriptors(self, features: FrameFeatures) -> Float[Tensor, "B S P D"] | None:
         """Of the patch matcher, where there is one and the features have what it reads."""
         if self.config.patch_matcher is None or not features.taps:
@@ -213,13 +234,18 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         return self.patch_matcher(tokens.unflatten(0, features.base_tokens.shape[:2]))
 
     def _speak(
-        self, scene: SceneEncoding, bridge_tokens: Tensor | None, patch_points: Tensor | None
+        self, scene: SceneEncoding, bridge_tokens: Tensor | None, features: FrameFeatures
     ) -> None:
         """Semantic flow: 3D patches -> pooling -> projector."""
-        if patch_points is None:
-            patch_points = self.patch_points(scene.geometry)  # [B, N, 3], no gradient
-        scene.patch_points = patch_points
-        scene.patches = self.patch_3d.lift(scene.semantic_tokens.flatten(1, 2), patch_points)
+        if scene.patch_points is None:
+            found = scene.geometry
+            scene.patch_points = self.patch_points(found)  # [B, N, 3], no gradient
+            if self.config.box_votes is not None:
+                cameras = found.extrinsics, found.intrinsics, found.room_from_world
+                with torch.no_grad():
+                    scene.patch_boxes = self.vote_boxes(features, found.depth, *cameras)
+        tokens = scene.semantic_tokens.flatten(1, 2)
+        scene.patches = self.patch_3d.lift(tokens, scene.patch_points)
         self._show(scene, bridge_tokens)
 
     def reconstruct(
@@ -325,7 +351,9 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             if scene.word_logits:
                 logits = {name: values[index] for name, values in scene.word_logits.items()}
                 words = logits, self.get_input_embeddings()
-                written, own = anchored_tokens(self.patch_3d, self.word_anchors, *patches, *words)
+                votes = None if scene.patch_boxes is None else scene.patch_boxes[index]
+                parts = self.patch_3d, self.word_anchors
+                written, own = anchored_tokens(*parts, *patches, *words, votes)
                 objects.append(replace(own, word=own.word + sum(map(len, tokens))))
             else:
                 written = pooled_tokens(self.patch_3d, *patches)

@@ -81,6 +81,8 @@ class WrittenObjects:
     """Object of every patch, or `NONE`."""
     word: Int[Tensor, "M"]
     """Where among the visual tokens the last word of each one is; its own token follows."""
+    boxes: Float[Tensor, "M 6"]
+    """Centre and size in the room frame, metres."""
 
 
 class WordAnchors(nn.Module):

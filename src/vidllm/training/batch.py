@@ -52,6 +52,8 @@ class Batch:
     patch_size: int
     patch_words: Mapping[str, Int[Tensor, "B N"]]
     """Per group of word anchors, the word of every patch (see `word_loss`)."""
+    patch_boxes: Float[Tensor, "B N 6"]
+    """Box of the object that fills most of a patch, true room frame; zeros where none does."""
     text: TextBatch
     places: list[Float[Tensor, "_ 6"]]
     """Per scene, what its ``<coord>`` tokens stand for; true room frame."""
@@ -124,6 +126,8 @@ class Collator:
         """Samples of one image size and number of frames; ``rng`` draws the turns."""
         patch = self.processor.patch_size
         rows = [self._row(sample, rng) for sample in samples]
+        ids = [_patch_ids(sample, patch) for sample in samples]
+        shown = list(zip(samples, ids, strict=True))
         pixels = [(255 * sample.images).round().to(torch.uint8) for sample in samples]
         return Batch(
             scene_ids=tuple(sample.scene_id for sample in samples),
@@ -134,9 +138,10 @@ class Collator:
             room_from_world=torch.stack([sample.room_from_world for sample in samples]),
             patch_size=patch,
             patch_words={
-                group: torch.stack([_patch_words(s, group, list(names), patch) for s in samples])
+                group: torch.stack([_patch_words(*each, group, list(names)) for each in shown])
                 for group, names in self.words.items()
             },
+            patch_boxes=torch.stack([_patch_boxes(*each, patch) for each in shown]),
             text=_pad([row.text for row in rows]),
             places=[row.places for row in rows],
             targets=[row.targets for row in rows],
@@ -238,20 +243,34 @@ def _pad(rows: list[list[Tensor]]) -> TextBatch:
     )
 
 
-def _patch_words(sample: Sample, group: str, words: Sequence[str], patch: int) -> Int[Tensor, "N"]:
-    """Word of the object that fills most of a patch; "none" for walls and floors.
-
-    Patches of objects whose word is unknown, or that no object or wall fills by half, are ignored.
-    """
-    names = sample.labels if group == "category" else sample.colors
-    index = {word: number for number, word in enumerate(words)}
-    word_of = {0: len(words)}
-    for instance_id, name in zip(sample.box_ids.tolist(), names, strict=True):
-        word_of[instance_id] = index.get(name, IGNORE_INDEX)
+def _patch_ids(sample: Sample, patch: int) -> Int[Tensor, "N"]:
+    """Instance that fills most of a patch; -1 where none does by half."""
     frames, height, width = sample.instance_ids.shape
     cells = sample.instance_ids.view(frames, height // patch, patch, width // patch, patch)
     cells = cells.permute(0, 1, 3, 2, 4).flatten(3).flatten(0, 2)  # [N, patch * patch]
     most, _ = cells.mode(dim=-1)
     share = (cells == most[:, None]).float().mean(dim=-1)
-    found = torch.tensor([word_of.get(i, len(words)) for i in most.tolist()])
-    return found.masked_fill(share < 0.5, IGNORE_INDEX)
+    return most.masked_fill(share < 0.5, -1)
+
+
+def _patch_words(
+    sample: Sample, ids: Int[Tensor, "N"], group: str, words: Sequence[str]
+) -> Int[Tensor, "N"]:
+    """Word of every patch; "none" for walls and floors.
+
+    Patches of objects whose word is unknown, or that no object or wall fills by half, are ignored.
+    """
+    names = sample.labels if group == "category" else sample.colors
+    index = {word: number for number, word in enumerate(words)}
+    word_of = {-1: IGNORE_INDEX, 0: len(words)}
+    for instance_id, name in zip(sample.box_ids.tolist(), names, strict=True):
+        word_of[instance_id] = index.get(name, IGNORE_INDEX)
+    return torch.tensor([word_of.get(i, len(words)) for i in ids.tolist()])
+
+
+def _patch_boxes(sample: Sample, ids: Int[Tensor, "N"], patch: int) -> Float[Tensor, "N 6"]:
+    """Box of every patch's object, zeros where there is none or the patch's depth is not known."""
+    known = sample.valid[:, patch // 2 :: patch, patch // 2 :: patch].flatten()
+    boxes = torch.cat([sample.boxes, sample.boxes.new_zeros(1, 6)])
+    row_of = {instance_id: row for row, instance_id in enumerate(sample.box_ids.tolist())}
+    return boxes[[row_of.get(i, -1) for i in ids.tolist()]] * known[:, None]

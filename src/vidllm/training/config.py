@@ -30,6 +30,8 @@ class LossWeights:
     """Patches that show the same thing (small models only)."""
     words: float = 0.0
     """Word anchors of patches (small models only)."""
+    votes: float = 0.0
+    """Boxes that patches vote for (small models only)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,8 @@ class KeptFeatures:
         images = f"{zlib.crc32(batch.images.cpu().numpy().tobytes()):08x}"
         tensors = self._read(file, images)
         wanted = {"points"} if placed else set()
+        if placed and model.config.box_votes is not None:
+            wanted.add("boxes")
         if model.config.category_encoder:
             wanted.add("category")
         if tensors is None or not wanted <= tensors.keys():
@@ -69,7 +71,8 @@ class KeptFeatures:
             images=batch.images,
             category_tokens=tensors["category"].float() if "category" in tensors else None,
         )
-        return Kept(features=features, patch_points=tensors.get("points"))
+        places = tensors.get("points"), tensors.get("boxes")
+        return Kept(features=features, patch_points=places[0], patch_boxes=places[1])
 
     @staticmethod
     def _read(file: Path, images: str) -> dict[str, Tensor] | None:
@@ -106,6 +109,9 @@ class KeptFeatures:
             kept |= {f"tap{index}": tap.half() for index, tap in enumerate(features.taps)}
         elif placed:
             room = batch.room_from_world
-            kept["points"] = model.encode_scene(features, room_from_world=room).patch_points
+            scene = model.encode_scene(features, room_from_world=room)
+            kept["points"] = scene.patch_points
+            if scene.patch_boxes is not None:
+                kept["boxes"] = scene.patch_boxes
         model.train(was_training)
         return {name: tensor.contiguous().cpu() for name, tensor in kept.items()}

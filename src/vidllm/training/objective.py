@@ -23,7 +23,7 @@ from vidllm.losses.reconstruction import (
     point_map_of_depth,
     reconstruction_loss,
 )
-from vidllm.losses.vision_language import grounding_loss, word_loss
+from vidllm.losses.vision_language import grounding_loss, vote_loss, word_loss
 from vidllm.models.language_model import IGNORE_INDEX, TextBatch, expand_placeholders
 from vidllm.models.outputs import FrameFeatures, GeometryOutput, SceneEncoding, VidLLMOutput
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
@@ -35,6 +35,8 @@ from vidllm.training.validation import Scores, answer_scores, box_scores, depth_
 from vidllm.types import UsageError
 
 Terms = dict[str, Float[Tensor, ""]]
+Places = tuple[Float[Tensor, "B N 3"] | None, Float[Tensor, "B N 6"] | None]
+"""Where patches are, and the boxes that they vote for; None where the model says it itself."""
 CERTAIN = 60.0
 """Logit of a word that is given."""
 
@@ -46,6 +48,8 @@ class Kept:
     features: FrameFeatures
     patch_points: Float[Tensor, "B N 3"] | None = None
     """Predicted, in the true room frame; None where the reconstruction still learns."""
+    patch_boxes: Float[Tensor, "B N 6"] | None = None
+    """Beside them, the boxes that patches vote for, where they do."""
 
 
 class Objective(nn.Module):
@@ -58,7 +62,7 @@ class Objective(nn.Module):
         teachers: Of geometry and of semantics, where the stage distils.
 
     Raises:
-        UsageError: The stage has no loss, or one on words that the model has not.
+        UsageError: The stage has no loss, or one on what the model has not.
     """
 
     def __init__(
@@ -77,6 +81,8 @@ class Objective(nn.Module):
             raise UsageError(f"stage {stage.name} has no loss: give one a weight")
         if stage.losses.words and model.config.word_anchors is None:
             raise UsageError(f"stage {stage.name} has a loss on words, which the model has not")
+        if stage.losses.votes and model.config.box_votes is None:
+            raise UsageError(f"stage {stage.name} has a loss on votes, which the model has not")
         if stage.losses.words and stage.exchanged_colors:
             raise UsageError(f"stage {stage.name} has a loss on words, but exchanges some of them")
         if stage.losses.matching and model.config.patch_matcher is None:
@@ -111,8 +117,11 @@ class Objective(nn.Module):
         if self._metric_depth_alone:
             loss = self._metric_depth(batch, features, None)
             return {"metric_depth": loss, "total": weights.metric_depth * loss}
-        points = batch.patch_points if true_geometry else kept and kept.patch_points
-        output = self._run(batch, features, points, true_words=true_words)
+        if true_geometry:
+            places = true_places(self.model, batch, features)
+        else:
+            places = (kept.patch_points, kept.patch_boxes) if kept else (None, None)
+        output = self._run(batch, features, places, true_words=true_words)
         terms: Terms = {}
         if weights.distillation:
             terms |= self._distillation(batch, output)
@@ -129,6 +138,8 @@ class Objective(nn.Module):
         if weights.matching:
             patch = self.model.config.vision_config.patch_size
             terms["matching"] = matching_loss(output.scene.descriptors, batch.geometry, patch)
+        if weights.votes:
+            terms["votes"] = vote_loss(true_votes(self.model, batch, features), batch.patch_boxes)
         if weights.words:
             guesses = self.model.name_patches(features, output.scene.semantic_tokens)
             losses = [word_loss(guesses[group], batch.patch_words[group]) for group in guesses]
@@ -179,16 +190,18 @@ class Objective(nn.Module):
         return scores
 
     def _run(
-        self, batch: Batch, features: FrameFeatures, points: Tensor | None, *, true_words: bool
+        self, batch: Batch, features: FrameFeatures, places: Places, *, true_words: bool
     ) -> VidLLMOutput:
-        """The scene, and what is said about it where the stage speaks; ``points`` of patches."""
+        """The scene, and what is said about it where the stage speaks."""
         weights, words = self.stage.losses, None
+        points, boxes = places
         speaks = bool(weights.language or weights.grounding)
         if speaks and true_words and self.model.config.word_anchors is not None:
             words = certain_words(batch, self.model.config.word_anchors_config.groups)
         scene = self.model.encode_scene(
             features,
             patch_points=points if speaks else None,
+            patch_boxes=boxes if speaks else None,
             room_from_world=batch.room_from_world,
             word_logits=words,
             reconstruct=bool(weights.reconstruction) or (speaks and points is None),
@@ -284,6 +297,25 @@ class Objective(nn.Module):
         if loss.box is not None:
             terms["grounding/diou"] = loss.box.diou
         return terms
+
+
+def true_places(
+    model: VidLLMForConditionalGeneration, batch: Batch, features: FrameFeatures
+) -> Places:
+    """Where patches truly are, and what they vote for from there."""
+    if model.config.box_votes is None:
+        return batch.patch_points, None
+    with torch.no_grad():
+        return batch.patch_points, true_votes(model, batch, features)
+
+
+def true_votes(
+    model: VidLLMForConditionalGeneration, batch: Batch, features: FrameFeatures
+) -> Float[Tensor, "B N 6"]:
+    """Votes of truly placed patches."""
+    truth = batch.geometry
+    cameras = truth.extrinsics, truth.intrinsics, batch.room_from_world
+    return model.vote_boxes(features, truth.depth, *cameras)
 
 
 def certain_words(

@@ -47,8 +47,9 @@ def tiny_cpu() -> TrainConfig:
     words = replace(
         match,
         name="words",
-        losses=LossWeights(words=1.0, metric_depth=5.0),
-        trained=CATEGORY_BLOCKS | {"word_anchors": 1.0, "metric_depth_head.correction": 1.0},
+        losses=LossWeights(words=1.0, metric_depth=5.0, votes=1.0),
+        trained=CATEGORY_BLOCKS
+        | dict.fromkeys(("word_anchors", "metric_depth_head.correction", "box_votes"), 1.0),
         steps=1500,
         scenes=8,
         num_frames=3,
@@ -162,13 +163,20 @@ def tiny_gpu() -> TrainConfig:
     reads, stays as shipped.
     """
     first, match, *_ = tiny_cpu().stages
-    learns = first.trained | CATEGORY_BLOCKS
-    distill = replace(first, trained=learns, steps=600, scenes=24, num_frames=8, learning_rate=5e-4)
+    distill = replace(
+        first,
+        losses=replace(first.losses, votes=1.0),
+        trained=first.trained | CATEGORY_BLOCKS | {"box_votes": 1.0},
+        steps=600,
+        scenes=24,
+        num_frames=8,
+        learning_rate=5e-4,
+    )
     reconstruct = replace(
         distill,
         name="reconstruct",
-        losses=LossWeights(reconstruction=1.0, metric_depth=1.0, words=1.0),
-        trained=learns | TINY_RECONSTRUCTION,
+        losses=LossWeights(reconstruction=1.0, metric_depth=1.0, words=1.0, votes=1.0),
+        trained=distill.trained | TINY_RECONSTRUCTION,
         steps=1200,
         learning_rate=8e-4,
         augmentation=replace(first.augmentation, least_span=0.25),
@@ -176,7 +184,7 @@ def tiny_gpu() -> TrainConfig:
     joint = replace(
         reconstruct,
         name="joint",
-        losses=replace(reconstruct.losses, language=1.0, grounding=0.5, words=0.5),
+        losses=replace(reconstruct.losses, language=1.0, grounding=0.5, words=0.5, votes=0.5),
         trained={name: 0.3 * rate for name, rate in reconstruct.trained.items()} | SPEECH,
         steps=1200,
         warmup=0.1,
@@ -304,6 +312,7 @@ def ablation(name: str) -> TrainConfig:
             "patch_3d": {"num_frequencies": 6, "max_tokens": 64},
             "metric_scale": metric_depth,
             "patch_matcher": None,
+            "box_votes": None,
             "point_head": False,
         },
         stages=(distill, joint) if two_stage else (joint,),

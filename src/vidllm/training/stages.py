@@ -10,6 +10,7 @@ metric depth       reaches its own decoder, the encoder and the category encoder
 language,          reach language model, 3D patches, adapter, encoder; patch positions are
 grounding          detached, so no part of the reconstruction branch, and written words too
 words              reaches word anchors, adapter, encoder, category encoder
+votes              reaches box votes, encoder, category encoder
 =================  =======================================================================
 
 Of those, only what the stage names in ``trained`` has ``requires_grad``.
@@ -29,7 +30,7 @@ _GIVEN_PARTS = {
     "geometry": (
         *("vision_encoder.", "category_encoder.", "cross_task_adapter."),
         *("global_frame_attention.", "camera_head.", "dense_head.", "point_head."),
-        "metric_depth_head.",
+        *("metric_depth_head.", "box_votes."),
     ),
 }
 """What must not learn where it is computed once and kept."""
