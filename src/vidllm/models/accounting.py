@@ -55,7 +55,8 @@ def count(config: VidLLMConfig, image_size: tuple[int, int]) -> list[PartCost]:
     """Cost of every part for frames of ``(H, W)`` pixels.
 
     ``patch_3d``, ``word_anchors``, ``box_votes`` and ``grounding_head`` depend on the scene, not on
-    frames alone; only their parameters are given. So are those of ``point_head``, which only training runs.
+    frames alone; only their parameters are given. So are those of ``point_head``, which only
+    training runs.
     """
     with torch.device("meta"):
         model = VidLLMForConditionalGeneration(config).eval().requires_grad_(False)

@@ -19,7 +19,7 @@ from vidllm.models.config import VidLLMConfig
 from vidllm.models.outputs import GeometryOutput, HeadOutput
 from vidllm.models.precision import full_precision
 
-METRIC_SHARE = 0.7
+METRIC_SHARE = 0.85
 """Weight of metric depth in the geometric mean with relative depth in metres, where cameras follow
 from matches: the head errs less than a reconstruction that saw minutes of training."""
 
