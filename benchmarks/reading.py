@@ -68,13 +68,9 @@ def encode(
         given = certain_words(batch, model.config.word_anchors_config.groups)
     if words == "no":
         given = {name: none_of(logits) for name, logits in given.items()}
-    points, boxes = None, None
-    if places == "true":
-        points, boxes = true_places(model, batch, features)
     return model.encode_scene(
         features,
-        patch_points=points,
-        patch_boxes=boxes,
+        patch_places=true_places(model, batch, features) if places == "true" else None,
         room_from_world=batch.room_from_world,
         word_logits=given,
         reconstruct=places != "true",

@@ -116,7 +116,7 @@ def main() -> None:
     """Run everything and write ``benchmarks/DATE-latency.md``."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--video", type=Path, default=REPOSITORY / "examples" / "room.mp4")
-    parser.add_argument("--num-frames", type=int, default=16)
+    parser.add_argument("--num-frames", type=int, default=24)
     options = parser.parse_args()
     record = {
         "date": datetime.date.today().isoformat(),

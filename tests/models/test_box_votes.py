@@ -13,6 +13,7 @@ from vidllm.models.box_votes import (
     PatchViews,
     patch_views,
 )
+from vidllm.models.outputs import PatchPlaces
 
 CONFIG = BoxVotesConfig(embed_dim=8, category_dim=5, hidden_dim=16)
 
@@ -110,11 +111,13 @@ def test_objects_stand_where_their_patches_vote():
     images = torch.rand(1, 2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
     points, boxes = torch.zeros(1, 32, 3), torch.rand(1, 32, 6) + 0.1
     logits = {"category": torch.tensor([9.0, 0.0]).expand(1, 32, 2)}
-    given = {"patch_points": points, "word_logits": logits, "reconstruct": False}
+    given = {"word_logits": logits, "reconstruct": False}
     with torch.no_grad():
         model.word_anchors.word_ids.fill_(1)
-        (voted,) = model.encode_scene(images, patch_boxes=boxes, **given).objects
-        (spread,) = model.encode_scene(images, **given).objects
+        (voted,) = model.encode_scene(
+            images, patch_places=PatchPlaces(points, boxes), **given
+        ).objects
+        (spread,) = model.encode_scene(images, patch_places=PatchPlaces(points), **given).objects
     torch.testing.assert_close(voted.boxes, boxes[0].median(dim=0).values[None])
     assert spread.boxes[0, :3].eq(0).all()
 

@@ -21,6 +21,7 @@ from vidllm.models.object_queries import (
     start_at_patches,
     start_at_proposals,
 )
+from vidllm.models.outputs import PatchPlaces
 from vidllm.models.processor import GROUND, VidLLMProcessor
 from vidllm.models.word_anchors import NONE
 
@@ -199,7 +200,7 @@ def test_last_words_stand_before_the_tokens_of_their_objects(pipeline):
     images = torch.rand(1, 2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         scene = model.encode_scene(
-            images, patch_points=points, word_logits=logits, reconstruct=False
+            images, patch_places=PatchPlaces(points), word_logits=logits, reconstruct=False
         )
     (objects,), (tokens,) = scene.objects, scene.visual_tokens
     assert objects.of_patch.tolist() == [0] * 16 + [1] * 16

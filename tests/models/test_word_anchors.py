@@ -6,6 +6,7 @@ import torch
 from small_model import make_model, make_tokenizer
 from torch.nn.functional import one_hot
 
+from vidllm.models.outputs import PatchPlaces
 from vidllm.models.word_anchors import (
     NONE,
     Objects,
@@ -162,7 +163,9 @@ def test_words_reach_the_visual_tokens():
     images = torch.rand(1, 2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
     points = torch.full((1, 32, 3), 0.5)
     with torch.no_grad():
-        tokens = model.encode_scene(images, patch_points=points, reconstruct=False).visual_tokens[0]
+        tokens = model.encode_scene(
+            images, patch_places=PatchPlaces(points), reconstruct=False
+        ).visual_tokens[0]
         ids = tokenizer(" a red sofa", add_special_tokens=False, return_tensors="pt").input_ids[0]
         phrase = model.get_input_embeddings()(ids)
     bridge = model.config.adapter_config.num_bridge_tokens
@@ -176,9 +179,8 @@ def test_patches_of_no_object_are_pooled():
     plain.load_state_dict(model.state_dict(), strict=False)
     images = torch.rand(1, 2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
     points = torch.rand(1, 32, 3, generator=torch.Generator().manual_seed(1))
+    given = {"patch_places": PatchPlaces(points), "reconstruct": False}
     with torch.no_grad():
-        found, expected = (
-            each.encode_scene(images, patch_points=points, reconstruct=False).visual_tokens[0]
-            for each in (model, plain)
-        )
+        scenes = [each.encode_scene(images, **given) for each in (model, plain)]
+    (found,), (expected,) = (scene.visual_tokens for scene in scenes)
     torch.testing.assert_close(found, expected)

@@ -8,6 +8,7 @@ import torch
 from small_training import TURNS, WORDS, make_student
 
 from vidllm.models.language_model import IGNORE_INDEX
+from vidllm.models.outputs import PatchPlaces
 from vidllm.models.processor import DESCRIBE_PLACE, LOC_TOKEN
 from vidllm.rooms.conversations import Turn
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
@@ -36,7 +37,9 @@ def test_packed_turns_equal_turns_asked_alone(student, samples, batch):
     model, processor = student
     text = batch.text
     packed = model(
-        model.encode_scene(batch.images, patch_points=batch.patch_points, reconstruct=False),
+        model.encode_scene(
+            batch.images, patch_places=PatchPlaces(batch.patch_points), reconstruct=False
+        ),
         input_ids=text.input_ids,
         attention_mask=text.attention_mask,
         turn_ids=text.turn_ids,
@@ -45,7 +48,8 @@ def test_packed_turns_equal_turns_asked_alone(student, samples, batch):
     prefix, boxes = processor.prefix_ids(), iter(packed.grounding.boxes[-1])
     compared = 0
     for row, sample in enumerate(samples):
-        own = {"patch_points": batch.patch_points[row : row + 1], "reconstruct": False}
+        points = PatchPlaces(batch.patch_points[row : row + 1])
+        own = {"patch_places": points, "reconstruct": False}
         scene = model.encode_scene(batch.images[row : row + 1], **own)
         turns = turns_of(row, samples)
         start = len(prefix) - 1 + len(packed.scene.visual_tokens[row])

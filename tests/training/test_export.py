@@ -11,6 +11,7 @@ from small_training import JOINT, SPEAK, TURNS, WORDS, make_student, recipe
 import vidllm.inference.loading as loading
 import vidllm.training.export as export
 from vidllm.models.eight_bits import DIFFERENCE, ROUNDED, STEP
+from vidllm.models.outputs import PatchPlaces
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
 from vidllm.training.batch import Collator
@@ -27,7 +28,9 @@ def answers(model, processor, rooms) -> torch.Tensor:
     batch = Collator(processor, TURNS, WORDS)([sample], np.random.default_rng(0))
     text = batch.text
     with torch.no_grad():
-        scene = model.eval().encode_scene(batch.images, patch_points=batch.patch_points)
+        scene = model.eval().encode_scene(
+            batch.images, patch_places=PatchPlaces(batch.patch_points)
+        )
         output = model(scene, input_ids=text.input_ids, turn_ids=text.turn_ids, places=batch.places)
     video = int((text.input_ids[0] == model.config.video_token_id).nonzero())
     told = output.logits[:, video + 1 - text.input_ids.shape[1] :]

@@ -35,22 +35,24 @@ def test_what_a_category_encoder_says_is_kept_too(student, batch, tmp_path):
 
 
 @torch.no_grad()
-def test_places_are_added_when_they_are_wanted(student, batch, tmp_path, monkeypatch):
-    model, kept = student[0], KeptFeatures(tmp_path, "geometry")
+def test_places_are_added_when_they_are_wanted(batch, tmp_path, monkeypatch):
+    model, kept = make_student(box_votes={})[0], KeptFeatures(tmp_path, "geometry")
     given, own = (
         Portion(number=0, batch=batch, key="0", true_geometry=true, true_words=False)
         for true in (True, False)
     )
     without = kept.of(model, batch, given)
-    assert without.patch_points is None
-    expected = model.encode_scene(batch.images, room_from_world=batch.room_from_world).patch_points
+    assert without.places is None
+    scene = model.encode_scene(batch.images, room_from_world=batch.room_from_world)
+    expected = scene.patch_points, scene.patch_boxes
     found = kept.of(model, batch, own)
-    torch.testing.assert_close(found.patch_points, expected)
+    torch.testing.assert_close(tuple(found.places), expected)
     assert torch.equal(found.features.base_tokens, without.features.base_tokens)
 
-    def again(images):
+    def computed(images):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(model, "encode_frames", again)
+    monkeypatch.setattr(model, "encode_frames", computed)
     for portion in (given, own):
-        assert torch.equal(kept.of(model, batch, portion).patch_points, expected)
+        again = kept.of(model, batch, portion).places
+        assert all(map(torch.equal, again, expected))

@@ -8,6 +8,7 @@ import torch
 from small_training import ALL, JOINT, TURNS, WORDS, make_student, recipe
 
 from vidllm.losses.vision_language import grounding_loss
+from vidllm.models.outputs import PatchPlaces
 from vidllm.rooms.dataset import RoomsDataset, SampleSettings
 from vidllm.training.batch import Collator
 from vidllm.training.config import LossWeights, TurnMix
@@ -115,11 +116,11 @@ def test_predicted_patches_are_in_the_true_room_frame(rooms):
     module = objective(LossWeights(grounding=1.0))
     plain = module(batch, true_geometry=True)["grounding"]
     features = module.model.encode_frames(batch.images)
-    points, boxes = true_places(module.model, batch, features)
-    kept = Kept(features=replace(features, taps=[]), patch_points=points, patch_boxes=boxes)
+    places = true_places(module.model, batch, features)
+    kept = Kept(features=replace(features, taps=[]), places=places)
     given = module(batch, kept)["grounding"]
     torch.testing.assert_close(given, plain, atol=1e-4, rtol=1e-4)
-    scene = module._run(batch, features, (None, None), true_words=False).scene
+    scene = module._run(batch, features, None, true_words=False).scene
     geometry, rooms_from_world = scene.geometry, batch.room_from_world
     torch.testing.assert_close(geometry.room_from_world, rooms_from_world)
     centers = geometry.world_points[:, :, 7::14, 7::14].flatten(1, 3)
@@ -127,7 +128,7 @@ def test_predicted_patches_are_in_the_true_room_frame(rooms):
     torch.testing.assert_close(scene.patch_points, moved, atol=1e-4, rtol=1e-4)
 
 
-def test_votes_are_for_the_boxes_of_what_patches_show(rooms):
+def test_votes_are_for_the_boxes_of_what_patches_show(rooms, monkeypatch):
     """Patches that vote rightly cost nothing; those that show nothing have no say."""
     batch, module = make_batch(rooms), objective(LossWeights(votes=1.0))
     sizes = batch.patch_boxes[..., 3:]
@@ -137,7 +138,8 @@ def test_votes_are_for_the_boxes_of_what_patches_show(rooms):
     centers, points = batch.patch_boxes[..., :3][shown], batch.patch_points[shown]
     assert ((points - centers).abs() <= sizes[shown] / 2 + 0.03).float().mean() > 0.95
     assert module(batch)["votes"] > 0.1
-    module.model.vote_boxes = lambda *_: torch.where(shown[..., None], batch.patch_boxes, 7.0)
+    rightly = torch.where(shown[..., None], batch.patch_boxes, 7.0)
+    monkeypatch.setattr(module.model.box_votes, "forward", lambda *_: rightly)
     assert module(batch)["votes"] == 0
 
 
@@ -152,7 +154,8 @@ def test_queries_stand_for_what_their_patches_truly_show(rooms, monkeypatch):
     monkeypatch.setattr("vidllm.training.objective.grounding_loss", judge)
     batch, module = make_batch(rooms, scenes=2), objective(LossWeights(grounding=1.0))
     features = module.model.encode_frames(batch.images)
-    wrong = Kept(features=replace(features, taps=[]), patch_points=batch.patch_points + 9)
+    wrong = PatchPlaces(batch.patch_points + 9)
+    wrong = Kept(features=replace(features, taps=[]), places=wrong)
     assert module(batch, wrong)["grounding"].isfinite()
     scene_of = [scene for scene, own in enumerate(batch.targets) for _ in own]
     assert set(scene_of) == {0, 1}
@@ -164,7 +167,7 @@ def test_queries_stand_for_what_their_patches_truly_show(rooms, monkeypatch):
 def test_true_words_are_told_but_not_scored(rooms):
     """The language model hears what patches truly show; the anchors are judged by their guesses."""
     batch, module = make_batch(rooms), objective(LossWeights(language=1.0, words=1.0))
-    seen = module.model.encode_frames(batch.images), (batch.patch_points, None)
+    seen = module.model.encode_frames(batch.images), PatchPlaces(batch.patch_points)
     told, guessed = (
         module._run(batch, *seen, true_words=true).scene.word_logits for true in (True, False)
     )

@@ -1,6 +1,7 @@
 """What the parts of Vid-LLM hand to each other. Shapes and frames: see ``vidllm.types``."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -60,6 +61,15 @@ class GeometryOutput(HeadOutput):
     point_map: Float[Tensor, "B S H W 3"] | None = None
     """Of the point head, relative units; in training only."""
     point_conf: Float[Tensor, "B S H W"] | None = None
+
+
+class PatchPlaces(NamedTuple):
+    """Where patches are, in the room frame, metres."""
+
+    points: Float[Tensor, "B N 3"]
+    """Their centres."""
+    boxes: Float[Tensor, "B N 6"] | None = None
+    """Boxes that they vote for, centre and size, where they do."""
 
 
 @dataclass(kw_only=True)

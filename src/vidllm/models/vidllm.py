@@ -48,6 +48,7 @@ from vidllm.models.outputs import (
     FrameFeatures,
     GeometryOutput,
     HeadOutput,
+    PatchPlaces,
     SceneEncoding,
     VidLLMOutput,
 )
@@ -153,8 +154,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         self,
         images: Float[Tensor, "B S 3 H W"] | FrameFeatures,
         *,
-        patch_points: Float[Tensor, "B N 3"] | None = None,
-        patch_boxes: Float[Tensor, "B N 6"] | None = None,
+        patch_places: PatchPlaces | None = None,
         room_from_world: Float[Tensor, "B 4 4"] | None = None,
         word_logits: dict[str, Float[Tensor, "B N _"]] | None = None,
         focal_length: float | None = None,
@@ -166,12 +166,11 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
 
         Args:
             images: RGB in [0, 1], or their features.
-            patch_points: Centres of the patches in the room frame; the reconstruction's by default.
-            patch_boxes: Beside these, the boxes that the patches vote for (see `vote_boxes`).
+            patch_places: In the room frame; the reconstruction's by default.
             room_from_world: The room frame, where it is known; estimated by default.
             word_logits: What patches show; what word anchors think by default.
             focal_length: Of the camera, pixels of the images, where it is known; found by default.
-            reconstruct: False leaves out the reconstruction; 3D patches then need ``patch_points``.
+            reconstruct: False leaves out the reconstruction; 3D patches then need ``patch_places``.
             speak: False leaves out what the language model is shown, and cameras from matches.
             seed: Draws the frames that set the scale.
         """
@@ -184,10 +183,11 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         geometry, descriptors = None, self._descriptors(features)
         if reconstruct:
             known = {"focal_length": focal_length, "room_from_world": room_from_world}
-            if speak and patch_points is None:
+            if speak and patch_places is None:
                 known["descriptors"] = descriptors
-            flows = geometry_tokens, bridge_tokens, features
-            geometry = self.reconstruct(*flows, **known, seed=seed)
+            geometry = self.reconstruct(
+                geometry_tokens, bridge_tokens, features, **known, seed=seed
+            )
         if speak and word_logits is None and self.config.word_anchors is not None:
             word_logits = self.name_patches(features, semantic_tokens)
         scene = SceneEncoding(
@@ -196,11 +196,11 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             semantic_tokens=semantic_tokens,
             word_logits=word_logits or {},
             descriptors=descriptors,
-            patch_points=patch_points if speak else None,
-            patch_boxes=patch_boxes if speak else None,
         )
         if speak:
-            self._speak(scene, bridge_tokens, features)
+            places = patch_places or self._places(geometry, features)
+            scene.patch_points, scene.patch_boxes = places
+            self._speak(scene, bridge_tokens)
         return scene
 
     def name_patches(
@@ -212,20 +212,6 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             category_tokens = category_tokens.flatten(1, 2)
         return self.word_anchors.logits(semantic_tokens.flatten(1, 2), category_tokens)
 
-    def vote_boxes(
-        self,
-        features: FrameFeatures,
-        depth: Float[Tensor, "B S H W"],
-        extrinsics: Float[Tensor, "B S 3 4"],
-        intrinsics: Float[Tensor, "B S 3 3"],
-        room_from_world: Float[Tensor, "B 4 4"],
-    ) -> Float[Tensor, "B N 6"]:
-        """Boxes of what patches show, as these vote, in the room frame; for the rest see
-        `vidllm.models.box_votes.patch_views`."""
-        patch_size = self.config.vision_config.patch_size
-        views = patch_views(depth, extrinsics, intrinsics, room_from_world, patch_size)
-        return self.box_votes(features.base_tokens, features.category_tokens, views)
-
     def _descriptors(self, features: FrameFeatures) -> Float[Tensor, "B S P D"] | None:
         """Of the patch matcher, where there is one and the features have what it reads."""
         if self.config.patch_matcher is None or not features.taps:
@@ -233,20 +219,21 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         tokens = features.taps[self.config.patch_matcher_config.tap]
         return self.patch_matcher(tokens.unflatten(0, features.base_tokens.shape[:2]))
 
-    def _speak(
-        self, scene: SceneEncoding, bridge_tokens: Tensor | None, features: FrameFeatures
-    ) -> None:
+    def _speak(self, scene: SceneEncoding, bridge_tokens: Tensor | None) -> None:
         """Semantic flow: 3D patches -> pooling -> projector."""
-        if scene.patch_points is None:
-            found = scene.geometry
-            scene.patch_points = self.patch_points(found)  # [B, N, 3], no gradient
-            if self.config.box_votes is not None:
-                cameras = found.extrinsics, found.intrinsics, found.room_from_world
-                with torch.no_grad():
-                    scene.patch_boxes = self.vote_boxes(features, found.depth, *cameras)
-        tokens = scene.semantic_tokens.flatten(1, 2)
-        scene.patches = self.patch_3d.lift(tokens, scene.patch_points)
+        scene.patches = self.patch_3d.lift(scene.semantic_tokens.flatten(1, 2), scene.patch_points)
         self._show(scene, bridge_tokens)
+
+    @torch.no_grad()
+    def _places(self, geometry: GeometryOutput, features: FrameFeatures) -> PatchPlaces:
+        """Where the reconstruction has the patches, and what they vote for from there."""
+        points, boxes = self.patch_points(geometry), None  # [B, N, 3]
+        if self.config.box_votes is not None:
+            cameras = geometry.extrinsics, geometry.intrinsics, geometry.room_from_world
+            patch_size = self.config.vision_config.patch_size
+            views = patch_views(geometry.depth, *cameras, patch_size)
+            boxes = self.box_votes(features.base_tokens, features.category_tokens, views)
+        return PatchPlaces(points, boxes)
 
     def reconstruct(
         self,
@@ -350,10 +337,10 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
                 tokens.append(self.patch_3d.project(bridge_tokens[index].mean(0)))
             if scene.word_logits:
                 logits = {name: values[index] for name, values in scene.word_logits.items()}
-                words = logits, self.get_input_embeddings()
-                votes = None if scene.patch_boxes is None else scene.patch_boxes[index]
-                parts = self.patch_3d, self.word_anchors
-                written, own = anchored_tokens(*parts, *patches, *words, votes)
+                words = [logits, self.get_input_embeddings()]
+                if scene.patch_boxes is not None:
+                    words.append(scene.patch_boxes[index])
+                written, own = anchored_tokens(self.patch_3d, self.word_anchors, *patches, *words)
                 objects.append(replace(own, word=own.word + sum(map(len, tokens))))
             else:
                 written = pooled_tokens(self.patch_3d, *patches)

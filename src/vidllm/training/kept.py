@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vidllm.models.outputs import FrameFeatures
+from vidllm.models.outputs import FrameFeatures, PatchPlaces
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training.batch import Batch
 from vidllm.training.config import Given
@@ -71,8 +71,10 @@ class KeptFeatures:
             images=batch.images,
             category_tokens=tensors["category"].float() if "category" in tensors else None,
         )
-        places = tensors.get("points"), tensors.get("boxes")
-        return Kept(features=features, patch_points=places[0], patch_boxes=places[1])
+        places = None
+        if "points" in tensors:
+            places = PatchPlaces(tensors["points"], tensors.get("boxes"))
+        return Kept(features=features, places=places)
 
     @staticmethod
     def _read(file: Path, images: str) -> dict[str, Tensor] | None:

@@ -24,8 +24,15 @@ from vidllm.losses.reconstruction import (
     reconstruction_loss,
 )
 from vidllm.losses.vision_language import grounding_loss, vote_loss, word_loss
+from vidllm.models.box_votes import patch_views
 from vidllm.models.language_model import IGNORE_INDEX, TextBatch, expand_placeholders
-from vidllm.models.outputs import FrameFeatures, GeometryOutput, SceneEncoding, VidLLMOutput
+from vidllm.models.outputs import (
+    FrameFeatures,
+    GeometryOutput,
+    PatchPlaces,
+    SceneEncoding,
+    VidLLMOutput,
+)
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.training.batch import Batch
 from vidllm.training.config import StageConfig, TrainConfig
@@ -35,8 +42,6 @@ from vidllm.training.validation import Scores, answer_scores, box_scores, depth_
 from vidllm.types import UsageError
 
 Terms = dict[str, Float[Tensor, ""]]
-Places = tuple[Float[Tensor, "B N 3"] | None, Float[Tensor, "B N 6"] | None]
-"""Where patches are, and the boxes that they vote for; None where the model says it itself."""
 CERTAIN = 60.0
 """Logit of a word that is given."""
 
@@ -46,10 +51,8 @@ class Kept:
     """What a frozen part of the model said about a batch, computed once."""
 
     features: FrameFeatures
-    patch_points: Float[Tensor, "B N 3"] | None = None
+    places: PatchPlaces | None = None
     """Predicted, in the true room frame; None where the reconstruction still learns."""
-    patch_boxes: Float[Tensor, "B N 6"] | None = None
-    """Beside them, the boxes that patches vote for, where they do."""
 
 
 class Objective(nn.Module):
@@ -117,10 +120,9 @@ class Objective(nn.Module):
         if self._metric_depth_alone:
             loss = self._metric_depth(batch, features, None)
             return {"metric_depth": loss, "total": weights.metric_depth * loss}
+        places = kept and kept.places
         if true_geometry:
             places = true_places(self.model, batch, features)
-        else:
-            places = (kept.patch_points, kept.patch_boxes) if kept else (None, None)
         output = self._run(batch, features, places, true_words=true_words)
         terms: Terms = {}
         if weights.distillation:
@@ -190,21 +192,19 @@ class Objective(nn.Module):
         return scores
 
     def _run(
-        self, batch: Batch, features: FrameFeatures, places: Places, *, true_words: bool
+        self, batch: Batch, features: FrameFeatures, places: PatchPlaces | None, *, true_words: bool
     ) -> VidLLMOutput:
         """The scene, and what is said about it where the stage speaks."""
         weights, words = self.stage.losses, None
-        points, boxes = places
         speaks = bool(weights.language or weights.grounding)
         if speaks and true_words and self.model.config.word_anchors is not None:
             words = certain_words(batch, self.model.config.word_anchors_config.groups)
         scene = self.model.encode_scene(
             features,
-            patch_points=points if speaks else None,
-            patch_boxes=boxes if speaks else None,
+            patch_places=places if speaks else None,
             room_from_world=batch.room_from_world,
             word_logits=words,
-            reconstruct=bool(weights.reconstruction) or (speaks and points is None),
+            reconstruct=bool(weights.reconstruction) or (speaks and places is None),
             speak=speaks,
         )
         if not speaks:
@@ -301,12 +301,12 @@ class Objective(nn.Module):
 
 def true_places(
     model: VidLLMForConditionalGeneration, batch: Batch, features: FrameFeatures
-) -> Places:
+) -> PatchPlaces:
     """Where patches truly are, and what they vote for from there."""
     if model.config.box_votes is None:
-        return batch.patch_points, None
+        return PatchPlaces(batch.patch_points)
     with torch.no_grad():
-        return batch.patch_points, true_votes(model, batch, features)
+        return PatchPlaces(batch.patch_points, true_votes(model, batch, features))
 
 
 def true_votes(
@@ -315,7 +315,8 @@ def true_votes(
     """Votes of truly placed patches."""
     truth = batch.geometry
     cameras = truth.extrinsics, truth.intrinsics, batch.room_from_world
-    return model.vote_boxes(features, truth.depth, *cameras)
+    views = patch_views(truth.depth, *cameras, batch.patch_size)
+    return model.box_votes(features.base_tokens, features.category_tokens, views)
 
 
 def certain_words(
