@@ -198,9 +198,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
             descriptors=descriptors,
         )
         if speak:
-            places = patch_places or self._places(geometry, features)
-            scene.patch_points, scene.patch_boxes = places
-            self._speak(scene, bridge_tokens)
+            self._speak(scene, bridge_tokens, patch_places or self._places(geometry, features))
         return scene
 
     def name_patches(
@@ -219,8 +217,11 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         tokens = features.taps[self.config.patch_matcher_config.tap]
         return self.patch_matcher(tokens.unflatten(0, features.base_tokens.shape[:2]))
 
-    def _speak(self, scene: SceneEncoding, bridge_tokens: Tensor | None) -> None:
+    def _speak(
+        self, scene: SceneEncoding, bridge_tokens: Tensor | None, places: PatchPlaces
+    ) -> None:
         """Semantic flow: 3D patches -> pooling -> projector."""
+        scene.patch_points, scene.patch_boxes = places
         scene.patches = self.patch_3d.lift(scene.semantic_tokens.flatten(1, 2), scene.patch_points)
         self._show(scene, bridge_tokens)
 
