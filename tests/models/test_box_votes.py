@@ -96,7 +96,8 @@ def test_views_are_those_of_the_patches_that_the_model_places():
         scene = model.encode_scene(images)
     found = scene.geometry
     cameras = found.extrinsics, found.intrinsics, found.room_from_world
-    seen = patch_views(found.depth, *cameras, model.config.vision_config.patch_size)
+    patch_size = model.config.vision_config.patch_size
+    seen = patch_views(scene.patch_points, found.depth, *cameras, patch_size)
     torch.testing.assert_close(seen.points.flatten(1, 2), scene.patch_points, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(scene.patch_boxes[..., :3], scene.patch_points, atol=1e-4, rtol=1e-4)
     rays = torch.nn.functional.pad(seen.directions, (0, 1), value=1.0) * seen.depth[..., None]

@@ -202,8 +202,8 @@ def vote_loss(boxes: Float[Tensor, "*N 6"], targets: Float[Tensor, "*N 6"]) -> F
     """
     sizes = targets[..., 3:]
     shown = (sizes > 0).all(dim=-1)
-    errors = (boxes - targets).abs()
-    error = (boxes - targets)[..., :3].norm(dim=-1) + errors[..., 3:].mean(dim=-1)
+    center, size = (boxes - targets).split(3, dim=-1)
+    error = center.norm(dim=-1) + size.abs().mean(dim=-1)
     shares = error[shown] / sizes[shown].norm(dim=-1)
     return shares.sum() / shown.sum().clamp(min=1)
 

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidllm.geometry.camera import unproject
+from vidllm.geometry.views import patch_centers
 from vidllm.models.precision import at_least_float32, full_precision
 
 START_SIZE = 0.5
@@ -59,31 +59,35 @@ class PatchViews(NamedTuple):
 
 
 def patch_views(
+    points: Float[Tensor, "B N 3"],
     depth: Float[Tensor, "B S H W"],
     extrinsics: Float[Tensor, "B S 3 4"],
     intrinsics: Float[Tensor, "B S 3 3"],
     room_from_world: Float[Tensor, "B 4 4"],
     patch_size: int,
 ) -> PatchViews:
-    """Views of all patches, by their central pixels; no gradient.
+    """Views of all patches, by their central pixels.
 
     Args:
+        points: Their centres in the room frame.
         depth: Along z, metres.
         extrinsics: Camera from camera world.
         intrinsics: Pixels.
         room_from_world: The room frame.
         patch_size: Pixels.
     """
-    first = patch_size // 2
-    with torch.no_grad(), full_precision(depth.device):
-        still = torch.eye(3, 4).to(extrinsics).expand_as(extrinsics)
-        rays = unproject(torch.ones_like(depth), still, intrinsics)
-        rays, far = (each[:, :, first::patch_size, first::patch_size] for each in (rays, depth))
-        rays, far = rays.flatten(2, 3), far.flatten(2)
+    middle = patch_size // 2
+    depth = depth[..., middle::patch_size, middle::patch_size]  # [B, S, h, w]
+    pixels = middle + patch_size * patch_centers(depth.shape[-2:]).to(intrinsics)  # [P, 2]
+    focal, center = intrinsics[..., None, [0, 1], [0, 1]], intrinsics[..., None, :2, 2]
+    with full_precision(depth.device):
         rotation = room_from_world[:, None, :3, :3] @ extrinsics[..., :3].mT
-        centers = room_from_world[:, None, :3, 3] - (rotation @ extrinsics[..., 3:])[..., 0]
-        points = (rays * far[..., None]) @ rotation.mT + centers[:, :, None]
-    return PatchViews(points, rays[..., :2], far, rotation)
+    return PatchViews(
+        points=points.unflatten(1, (depth.shape[1], -1)),
+        directions=(pixels - center) / focal,
+        depth=depth.flatten(2),
+        rotation=rotation,
+    )
 
 
 class BoxVotes(nn.Module):

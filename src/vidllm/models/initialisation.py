@@ -15,6 +15,7 @@ metric depth                   bins evenly spaced in log depth
 grounding                      linear layers Xavier; box layers 0: boxes start at their query,
                                half a metre wide; distance bias sigma 1, 1/2, 1/4, ... per head;
                                temperature 0.07
+box votes                      last layer 0: boxes start at their patch, half a metre wide
 encoder, language model        Hugging Face's, or loaded
 added tokens                   rows as if they were words: normal, mean and spread of all words
 =============================  ===============================================================

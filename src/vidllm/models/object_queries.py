@@ -2,8 +2,9 @@
 
 By default as in LLaVA-3D: at patches that farthest-point sampling draws, with no content, half a
 metre wide. Where the scene was written to the language model as objects (`WordAnchors`), every
-object starts a query too: at its middle, as large as its patches are spread, and with what the
-language model made of it as content, its hidden state at the last word of the object's phrase.
+object starts a query too: at the box that its patches vote for, or where and as large as they are
+spread, and with what the language model made of it as content, its hidden state at the last word of
+the object's phrase.
 
 A reference is answered by such a phrase as well, so the state that ``<LOC>`` is predicted from is
 one of the same kind, and the two can be compared before anything is trained, where a decoder that

@@ -87,7 +87,7 @@ class Patch3D(nn.Module):
         """``T_3D = T'_lang + MLP(P)``; points are patch centres in the room frame, metres."""
         return semantic_tokens + self.position_embedding(self.clamp(points))
 
-    def clamp(self, points: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N 3"]:
+    def clamp(self, points: Float[Tensor, "*N K"]) -> Float[Tensor, "*N K"]:
         """Bring coordinates into the range the embedding was made for; not-a-number becomes 0."""
         limit = self.config.max_range
         return torch.nan_to_num(points, nan=0.0, posinf=limit, neginf=-limit).clamp(-limit, limit)

@@ -232,7 +232,7 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
         if self.config.box_votes is not None:
             cameras = geometry.extrinsics, geometry.intrinsics, geometry.room_from_world
             patch_size = self.config.vision_config.patch_size
-            views = patch_views(geometry.depth, *cameras, patch_size)
+            views = patch_views(points, geometry.depth, *cameras, patch_size)
             boxes = self.box_votes(features.base_tokens, features.category_tokens, views)
         return PatchPlaces(points, boxes)
 
@@ -338,10 +338,11 @@ class VidLLMForConditionalGeneration(PreTrainedModel):
                 tokens.append(self.patch_3d.project(bridge_tokens[index].mean(0)))
             if scene.word_logits:
                 logits = {name: values[index] for name, values in scene.word_logits.items()}
-                words = [logits, self.get_input_embeddings()]
-                if scene.patch_boxes is not None:
-                    words.append(scene.patch_boxes[index])
-                written, own = anchored_tokens(self.patch_3d, self.word_anchors, *patches, *words)
+                votes = None if scene.patch_boxes is None else scene.patch_boxes[index]
+                words = logits, self.get_input_embeddings()
+                written, own = anchored_tokens(
+                    self.patch_3d, self.word_anchors, *patches, *words, votes
+                )
                 objects.append(replace(own, word=own.word + sum(map(len, tokens))))
             else:
                 written = pooled_tokens(self.patch_3d, *patches)

@@ -315,7 +315,7 @@ def true_votes(
     """Votes of truly placed patches."""
     truth = batch.geometry
     cameras = truth.extrinsics, truth.intrinsics, batch.room_from_world
-    views = patch_views(truth.depth, *cameras, batch.patch_size)
+    views = patch_views(batch.patch_points, truth.depth, *cameras, batch.patch_size)
     return model.box_votes(features.base_tokens, features.category_tokens, views)
 
 
