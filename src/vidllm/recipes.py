@@ -57,10 +57,7 @@ def tiny(**options) -> VidLLMConfig:
         "patch_3d": {"num_frequencies": 6, "max_tokens": 32, "token_rms": 0.13},
         "grounding": {"hidden_dim": 256, "num_queries": 128},
         "patch_matcher": {},
-        "word_anchors": {
-            "groups": {"category": CATEGORIES, "color": COLORS},
-            "min_patches": 2,
-        },
+        "word_anchors": {"groups": {"category": CATEGORIES, "color": COLORS}},
         "box_votes": {},
         "category_encoder": True,
         "num_frames": 24,

@@ -107,10 +107,12 @@ def test_views_are_those_of_the_patches_that_the_model_places():
 
 
 def test_objects_stand_where_their_patches_vote():
+    """Patches in one place that vote for two boxes are two objects; without votes one."""
     words = {"groups": {"category": ("chair",)}, "max_word_tokens": 16}
     model = make_model(box_votes={}, word_anchors=words)
     images = torch.rand(1, 2, 3, 56, 56, generator=torch.Generator().manual_seed(0))
-    points, boxes = torch.zeros(1, 32, 3), torch.rand(1, 32, 6) + 0.1
+    points, boxes = torch.zeros(1, 32, 3), 0.3 * torch.rand(1, 32, 6) + 0.1
+    boxes[:, 16:, 0] += 2
     logits = {"category": torch.tensor([9.0, 0.0]).expand(1, 32, 2)}
     given = {"word_logits": logits, "reconstruct": False}
     with torch.no_grad():
@@ -119,7 +121,9 @@ def test_objects_stand_where_their_patches_vote():
             images, patch_places=PatchPlaces(points, boxes), **given
         ).objects
         (spread,) = model.encode_scene(images, patch_places=PatchPlaces(points), **given).objects
-    torch.testing.assert_close(voted.boxes, boxes[0].median(dim=0).values[None])
+    expected = [half.median(dim=0).values for half in boxes[0].split(16)]
+    torch.testing.assert_close(voted.boxes, torch.stack(expected))
+    assert len(spread.boxes) == 1
     assert spread.boxes[0, :3].eq(0).all()
 
 

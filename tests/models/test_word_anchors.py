@@ -1,11 +1,14 @@
 """Word anchors: objects found among patches, and the words they are told in."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from small_model import make_model, make_tokenizer
 from torch.nn.functional import one_hot
 
+from vidllm.models import word_anchors
 from vidllm.models.outputs import PatchPlaces
 from vidllm.models.word_anchors import (
     NONE,
@@ -13,6 +16,7 @@ from vidllm.models.word_anchors import (
     WordAnchors,
     WordAnchorsConfig,
     join_patches,
+    joined_by_votes,
     mean_of_neighbours,
 )
 
@@ -82,6 +86,52 @@ def test_objects_are_those_of_a_flood_fill(seed):
     found = join_patches(names, points, config)
     np.testing.assert_array_equal(found, brute_force(names, points, config))
     assert found.max() >= 2
+
+
+def average_linkage(points, reach):
+    """Join the two groups that are nearest in the mean of all distances, again and again."""
+    groups = [[index] for index in range(len(points))]
+    distances = np.linalg.norm(points[:, None] - points, axis=-1)
+    while len(groups) > 1:
+        pairs = list(itertools.combinations(range(len(groups)), 2))
+        means = [distances[np.ix_(groups[a], groups[b])].mean() for a, b in pairs]
+        if min(means) > reach:
+            break
+        a, b = pairs[int(np.argmin(means))]
+        groups[a] += groups.pop(b)
+    return {frozenset(group) for group in groups}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_votes_are_joined_by_average_linkage(seed):
+    rng = np.random.default_rng(seed)
+    votes = np.concatenate([rng.uniform(0, 2, (40, 3)), rng.uniform(0.3, 0.8, (40, 3))], axis=-1)
+    names = rng.integers(0, 2, 40)
+    found = joined_by_votes(names, votes, disagreement=0.7)
+    groups = {frozenset(np.flatnonzero(found == number).tolist()) for number in set(found.tolist())}
+    expected = set()
+    for name in (0, 1):
+        of_name = np.flatnonzero(names == name)
+        reach = 0.7 * np.median(np.linalg.norm(votes[of_name, 3:], axis=-1))
+        linked = average_linkage(votes[of_name, :3], reach)
+        expected |= {frozenset(of_name[sorted(group)].tolist()) for group in linked}
+    assert groups == expected
+    assert 2 < len(groups) < 40
+
+
+def test_a_row_of_shelves_that_touch_is_told_apart_by_votes(monkeypatch):
+    """400 patches along three shelves: one chain, three boxes; also where only some are linked."""
+    config = WordAnchorsConfig(groups=GROUPS)
+    along = np.linspace(0, 3, 399, endpoint=False)
+    points = np.stack([along, 0 * along, 0 * along], axis=-1)
+    middles = np.floor(points) + np.array([0.5, 0, 0])
+    middles += np.random.default_rng(0).normal(scale=0.1, size=middles.shape)
+    votes = np.concatenate([middles, np.tile([1.0, 0.3, 0.5], (399, 1))], axis=-1)
+    names, shelves = np.zeros(399, int), np.floor(along).astype(int)
+    assert set(join_patches(names, points, config)) == {0}
+    np.testing.assert_array_equal(join_patches(names, points, config, votes), shelves)
+    monkeypatch.setattr(word_anchors, "MOST_LINKED", 50)
+    np.testing.assert_array_equal(join_patches(names, points, config, votes), shelves)
 
 
 @pytest.mark.parametrize("radius", [0.0, 0.3])

@@ -41,9 +41,9 @@ def anchored_tokens(
         votes: Boxes that the patches vote for, where they do.
     """
     points = patch_3d.clamp(points)
-    objects = anchors.objects(word_logits, points)
-    rest = objects.of_patch == NONE
     votes = None if votes is None else patch_3d.clamp(votes)
+    objects = anchors.objects(word_logits, points, votes)
+    rest = objects.of_patch == NONE
     boxes = object_boxes(points, objects.of_patch, votes)
     tokens, last_words = [], objects.of_patch.new_zeros(0)
     if bool(rest.any()):

@@ -2,10 +2,11 @@
 
 A recipe option of small models, not of the paper. A language model of 135M parameters needs more
 steps than a CPU has to learn a new visual vocabulary. So every semantic token is classified into
-groups of words (colours, categories); patches of one category that lie together are an object; and
-an object is told as a phrase, " a red chair", in the language model's own tokens, followed by the
-object's 3D patch, which says where it is and what words do not. The classifier is trained on
-instance ids (`vidllm.losses.vision_language.word_loss`); which word is written has no gradient.
+groups of words (colours, categories); patches of one category that vote for one box
+(`vidllm.models.box_votes`), or without votes those that lie together, are an object; and an object
+is told as a phrase, " a red chair", in the language model's own tokens, followed by the object's
+3D patch, which says where it is and what words do not. The classifier is trained on instance ids
+(`vidllm.losses.vision_language.word_loss`); which word is written has no gradient.
 Where the model has a second encoder, which was taught categories
 (`vidllm.models.category_encoder`), a linear map of what that says is added to the guesses.
 
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
@@ -30,6 +32,10 @@ Embed = Callable[[Int[Tensor, "*L"]], Float[Tensor, "*L D"]]
 ARTICLE = " a"
 NONE = -1
 """No token, no word, no object."""
+LEAST_DISAGREEMENT = 0.3
+"""Middles of voted boxes so near are of one object however small it is, metres."""
+MOST_LINKED = 2000
+"""Patches of one name that are linked with each other; of more, others join the nearest one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +57,11 @@ class WordAnchorsConfig:
     least_chance: float = 0.4
     """A name less likely is none."""
     reach: float = 0.4
-    """Patches of one name are of one object if a chain of steps so long joins them, metres."""
+    """Without votes: patches of one name are of one object if a chain of steps so long joins them,
+    metres."""
+    disagreement: float = 0.7
+    """With votes: patches of one name are of one object if the middles of the boxes that they vote
+    for lie so near in the mean; shares of these boxes' median diagonal."""
     min_patches: int = 3
     """Fewer are no object."""
     max_objects: int = 40
@@ -150,13 +160,17 @@ class WordAnchors(nn.Module):
 
     @torch.no_grad()
     def objects(
-        self, logits: Mapping[str, Float[Tensor, "N _"]], points: Float[Tensor, "N 3"]
+        self,
+        logits: Mapping[str, Float[Tensor, "N _"]],
+        points: Float[Tensor, "N 3"],
+        votes: Float[Tensor, "N 6"] | None = None,
     ) -> Objects:
-        """Join patches of one scene that lie together and have one name.
+        """Join patches of one scene that have one name and are of one thing.
 
         Args:
             logits: Of all groups.
             points: Centres of the patches in metres, finite.
+            votes: Boxes that the patches vote for, where they do.
         """
         *describing, naming = self.config.order
         places = points.float().cpu().numpy()
@@ -165,7 +179,9 @@ class WordAnchors(nn.Module):
         likeliest = chances.argmax(axis=-1)
         unclear = chances.max(axis=-1) < self.config.least_chance
         names = np.where(unclear | (likeliest == chances.shape[-1] - 1), NONE, likeliest)
-        of_patch = torch.from_numpy(join_patches(names, places, self.config)).to(points.device)
+        boxes = None if votes is None else votes.float().cpu().numpy()
+        of_patch = join_patches(names, places, self.config, boxes)
+        of_patch = torch.from_numpy(of_patch).to(points.device)
         seen = of_patch != NONE
         count = int(of_patch.max()) + 1 if len(of_patch) else 0
         owners, names = of_patch[seen], torch.from_numpy(names).to(points.device)
@@ -218,16 +234,18 @@ def mean_of_neighbours(
 
 
 def join_patches(
-    names: Int[np.ndarray, "N"], points: Float[np.ndarray, "N 3"], config: WordAnchorsConfig
+    names: Int[np.ndarray, "N"],
+    points: Float[np.ndarray, "N 3"],
+    config: WordAnchorsConfig,
+    votes: Float[np.ndarray, "N 6"] | None = None,
 ) -> Int[np.ndarray, "N"]:
-    """Object of every patch: chains of patches of one name, ordered by their first patch."""
+    """Object of every patch, ordered by their first patch: by votes, or by chains of patches."""
     named = np.flatnonzero(names != NONE)
     result = np.full(len(names), NONE)
-    pairs = KDTree(points[named]).query_pairs(config.reach, output_type="ndarray")
-    pairs = pairs[names[named[pairs[:, 0]]] == names[named[pairs[:, 1]]]]
-    shape = (len(named), len(named))
-    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape)
-    _, component = connected_components(graph, directed=False)
+    if votes is None:
+        component = joined_by_chains(names[named], points[named], config.reach)
+    else:
+        component = joined_by_votes(names[named], votes[named], config.disagreement)
     sizes = np.bincount(component)
     kept = np.argsort(-sizes, kind="stable")[: config.max_objects]
     kept = kept[sizes[kept] >= config.min_patches]
@@ -236,3 +254,42 @@ def join_patches(
     number[kept[np.argsort(first[kept])]] = np.arange(len(kept))
     result[named] = number[component]
     return result
+
+
+def joined_by_chains(
+    names: Int[np.ndarray, "N"], points: Float[np.ndarray, "N 3"], reach: float
+) -> Int[np.ndarray, "N"]:
+    """Number of the chain that every patch is in: steps from one to the next of its name."""
+    pairs = KDTree(points).query_pairs(reach, output_type="ndarray")
+    pairs = pairs[names[pairs[:, 0]] == names[pairs[:, 1]]]
+    shape = (len(names), len(names))
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape)
+    return connected_components(graph, directed=False)[1]
+
+
+def joined_by_votes(
+    names: Int[np.ndarray, "N"], votes: Float[np.ndarray, "N 6"], disagreement: float
+) -> Int[np.ndarray, "N"]:
+    """Number of the box that every patch votes for: average linkage of middles, name by name.
+
+    What stands side by side touches, so chains take a row of shelves for one; its patches vote for
+    different middles.
+    """
+    component, found = np.zeros(len(names), int), 0
+    for name in np.unique(names):
+        of_name = np.flatnonzero(names == name)
+        middles, sizes = votes[of_name, :3], votes[of_name, 3:]
+        reach = disagreement * float(np.median(np.linalg.norm(sizes, axis=-1)))
+        numbers = _linked(middles, max(reach, LEAST_DISAGREEMENT))
+        component[of_name] = found + numbers
+        found += int(numbers.max()) + 1
+    return component
+
+
+def _linked(points: Float[np.ndarray, "N 3"], reach: float) -> Int[np.ndarray, "N"]:
+    """Clusters of average linkage, numbered from 0."""
+    linked = points[:: -(-len(points) // MOST_LINKED)]
+    if len(linked) == 1:
+        return np.zeros(len(points), int)
+    numbers = fcluster(linkage(linked, "average"), reach, "distance") - 1
+    return numbers[KDTree(linked).query(points)[1]]
