@@ -201,6 +201,7 @@ def test_loads_by_two_paths_and_reads_a_folder_of_pictures(tmp_path, frames, pip
         f"{tmp_path / 'vggt'}+{tmp_path / 'converted'}",
         metric_scale=MetricScale(scale=1.0),
         device="cpu",
+        dtype="float32",
     )
     parts = []
     again = loaded(tmp_path / "clip", num_frames=3, progress=parts.append)
@@ -218,6 +219,7 @@ def test_a_reconstruction_needs_no_language_model(tmp_path, frames, pipeline, sc
         f"{tmp_path}+{tmp_path / 'nothing'}",
         metric_scale=MetricScale(scale=1.0),
         device="cpu",
+        dtype="float32",
         language=False,
     )
     reconstructed = alone(frames)

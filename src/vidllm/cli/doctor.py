@@ -157,8 +157,9 @@ def _device() -> Iterator[Check]:
 
 
 def _describe_cpu(torch) -> str:
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    fast = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    from vidllm.models.precision import fast_in_bfloat16  # needs torch
+
+    fast = fast_in_bfloat16(torch.device("cpu"))
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     vectors = torch.backends.cpu.get_cpu_capability()
     bfloat16 = "bfloat16 in hardware" if fast else "bfloat16 emulated (float32 is as fast)"

@@ -64,7 +64,7 @@ class Run:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision of encoder and language model; auto is bfloat16 on CUDA, float32 elsewhere."""
+    """Of encoder and language model; auto is bfloat16 on what has instructions for it."""
     focal_length: float | None = None
     """Of the camera, pixels of the videos, where it is known; found when left out. Not of
     vggt+llava-3d."""

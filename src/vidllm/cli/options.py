@@ -41,7 +41,7 @@ class Common:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision of encoder and language model; auto is bfloat16 on CUDA, float32 elsewhere."""
+    """Of encoder and language model; auto is bfloat16 on what has instructions for it."""
     quantize: Literal["int8", "int4"] | None = None
     """Weights of the language model in fewer bits, for small GPUs; int4 needs CUDA and bfloat16."""
     compile: bool = False

@@ -114,7 +114,7 @@ class ConcatenatedPipeline:
             name: Two names joined by ``+``: ``vggt`` or its files, then ``llava-3d`` or its folder.
             metric_scale: What brings scenes to metres.
             device: ``auto``, ``cpu``, ``cuda``, ``mps``, ``cuda:1``, ...
-            dtype: ``auto`` is bfloat16 on CUDA devices that have it, float32 elsewhere.
+            dtype: ``auto`` is bfloat16 on what has instructions for it, float32 elsewhere.
             language: False leaves out LLaVA-3D, which a reconstruction does not need.
 
         Raises:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vidllm.inference.loading import load_model
 from vidllm.inference.scene import Scene
 from vidllm.models.outputs import SceneEncoding
-from vidllm.models.precision import store_linears_in
+from vidllm.models.precision import fast_in_bfloat16, store_linears_in
 from vidllm.models.processor import MAX_ASPECT, VidLLMProcessor
 from vidllm.models.vidllm import VidLLMForConditionalGeneration
 from vidllm.types import Frames, Reconstruction, UsageError, VidLLMError
@@ -82,7 +82,7 @@ class Pipeline:
             name_or_path: ``tiny``, a directory written by ``save_pretrained``, or a hub id.
             focal_length: Of the camera, pixels of the videos, where it is known.
             device: ``auto``, ``cpu``, ``cuda``, ``mps``, ``cuda:1``, ...
-            dtype: ``auto`` is bfloat16 on CUDA devices that have it, float32 elsewhere.
+            dtype: ``auto`` is bfloat16 on what has instructions for it, float32 elsewhere.
         """
         select_device(device)  # refuse before loading
         model, processor = load_model(str(name_or_path))
@@ -230,8 +230,7 @@ def select_device(device: Device) -> torch.device:
 def select_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
     """Precision of the encoder, attention and language model; the heads are always float32."""
     if dtype == "auto":
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if fast_in_bfloat16(device) else torch.float32
     if dtype not in DTYPES:
         raise UsageError(f"dtype {dtype!r} is unknown: use auto, {', '.join(DTYPES)}")
     return DTYPES[dtype]

@@ -19,6 +19,14 @@ def at_least_float32(tensor: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
+def fast_in_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for it; a CPU without is slower than in float32."""
+    if device.type == "cpu":
+        able = getattr(torch.cpu, "get_capabilities", dict)()  # not in older ones
+        return any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
 def store_linears_in(dtype: torch.dtype, *modules: nn.Module) -> None:
     """Keep the weights of linear layers in the dtype that autocast gives them at every call.
 
