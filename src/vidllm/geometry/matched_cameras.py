@@ -13,6 +13,7 @@ each camera. From both the cameras follow:
 5. `BundleAdjustment`: cameras, a factor on each frame's depth and one on the focal length of all
    frames are moved until reprojections, and straight edges with the room's axes, agree best; then
    again, with corners that are looked for in every two frames (`guided_matches_of_all`).
+   Motions of two frames hang on the lens; where its guess was wrong, they are sought anew first.
 6. `depth_factors`: what matches triangulate corrects the depth around them.
 
 A few hundred points a frame: it all runs on the CPU, without gradients to what is given.
@@ -59,6 +60,8 @@ _LEAST_FOUND, _LEAST_EVIDENCE, _LATER_EVIDENCE = 8, 3.0, 5.0
 """Of a motion of two frames, else it is dropped, and of two frames' cameras."""
 _SCALES = (0.75, 1.33)
 """Between two frames' depths, at most."""
+_LENS_SETTLED, _MOST_STARTS = 0.03, 3
+"""Logarithm of a focal length's factor from which all starts anew, and how often it may start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,16 +107,26 @@ def cameras_from_matches(
     descriptors, images, depth, intrinsics = (
         x.detach().cpu().float() for x in (descriptors, images, depth, intrinsics)
     )
+    lens = _patch_intrinsics(intrinsics, patch_size)
     views = Views(
         images=images,
         depth=torch.where((depth > 0) & depth.isfinite(), depth, 0.0),
-        lens=_patch_intrinsics(intrinsics, patch_size),
+        lens=lens,
         patch_size=patch_size,
     )
     edges = None if edges is None else edges.on_cpu().in_units_of(patch_size)
-    found, matches, connected = _solve(views, descriptors, edges, known_lens=known_lens, seed=seed)
+    corners = find_corners(views.images, patch_size)
+    for _ in range(_MOST_STARTS):
+        adjustment, found = _start(
+            views, corners, descriptors, edges, known_lens=known_lens, seed=seed
+        )
+        if found.log_focal.abs() < _LENS_SETTLED:
+            break
+        views = views.adjusted(torch.zeros(len(views.depth)), found.log_focal)
+    found, matches = _finish(adjustment, found, corners)
+    views, connected = adjustment.views, adjustment.connected
     intrinsics = intrinsics.clone()
-    intrinsics[:, [0, 1], [0, 1]] *= found.log_focal.exp()
+    intrinsics[:, [0, 1], [0, 1]] *= views.lens[:, :2] / lens[:, :2] * found.log_focal.exp()
     cameras = torch.cat([found.rotation, found.translation[..., None]], dim=-1)[_beside(connected)]
     return MatchedCameras(
         extrinsics=rebase_extrinsics(cameras),
@@ -124,32 +137,38 @@ def cameras_from_matches(
     )
 
 
-def _solve(
+def _start(
     views: Views,
+    corners: Float[Tensor, "S P 2"],
     descriptors: Float[Tensor, "S P C"],
     edges: Edges | None,
     *,
     known_lens: bool,
     seed: int,
-) -> tuple[Solution, Matches, Bool[Tensor, "S"]]:
-    """What agrees best, with depth factors of geometric mean 1; the matches that said so last; and
-    which frames have a camera."""
-    corners = find_corners(views.images, views.patch_size)
+) -> tuple[BundleAdjustment, Solution]:
+    """Cameras and lens that agree best with what motions of two frames found."""
     matches, motions, score = _relative_motions(views, corners, descriptors, seed)
     connected = _largest_group(matches, score > 0, len(views.depth))
     root = int(connected.nonzero()[0])
     adjustment = BundleAdjustment(views, connected, edges, known_lens=known_lens)
     found = adjustment.start(*chain_poses(matches, motions, score, len(connected), root))
     within = (score > 0) & connected[matches.first] & connected[matches.second]
-    matches = matches[within]
-    found = adjustment.run(matches, found, FIRST_ROUNDS)
+    return adjustment, adjustment.run(matches[within], found, FIRST_ROUNDS)
+
+
+def _finish(
+    adjustment: BundleAdjustment, found: Solution, corners: Float[Tensor, "S P 2"]
+) -> tuple[Solution, Matches]:
+    """What agrees best with corners of every two frames, with depth factors of geometric mean 1;
+    and these matches."""
+    views, connected = adjustment.views, adjustment.connected
     for reach in _LATER_REACHES:
         matches = _matches_of_all(views, corners, connected, found, reach)
         found = adjustment.run(matches, found, LATER_ROUNDS)
     mean = found.log_scale[connected].mean()
     translation = found.translation / mean.exp()
     found = replace(found, log_scale=found.log_scale - mean, translation=translation)
-    return found, matches, connected
+    return found, matches
 
 
 def _relative_motions(
