@@ -8,7 +8,7 @@ import torch
 from small_model import make_model, make_tokenizer
 from torch.nn.functional import one_hot
 
-from vidllm.models import word_anchors
+from vidllm.models import room_words, word_anchors
 from vidllm.models.outputs import PatchPlaces
 from vidllm.models.word_anchors import (
     NONE,
@@ -19,6 +19,8 @@ from vidllm.models.word_anchors import (
     joined_by_votes,
     mean_of_neighbours,
 )
+from vidllm.rooms.furniture.categories import CATEGORIES
+from vidllm.rooms.furniture.color_names import COLOR_WORDS
 
 GROUPS = {"category": ["chair", "sofa", "office chair"], "color": ["red", "blue"]}
 CONFIG = WordAnchorsConfig(
@@ -234,3 +236,9 @@ def test_patches_of_no_object_are_pooled():
         scenes = [each.encode_scene(images, **given) for each in (model, plain)]
     (found,), (expected,) = (scene.visual_tokens for scene in scenes)
     torch.testing.assert_close(found, expected)
+
+
+def test_tiny_has_a_word_for_everything_in_rooms():
+    """What has none can never be told."""
+    assert set(room_words.CATEGORIES) == set(CATEGORIES)
+    assert set(room_words.COLORS) == set(COLOR_WORDS)
