@@ -116,15 +116,10 @@ def cameras_from_matches(
     )
     edges = None if edges is None else edges.on_cpu().in_units_of(patch_size)
     corners = find_corners(views.images, patch_size)
-    for _ in range(_MOST_STARTS):
-        adjustment, found = _start(
-            views, corners, descriptors, edges, known_lens=known_lens, seed=seed
-        )
-        if found.log_focal.abs() < _LENS_SETTLED:
-            break
-        views = views.adjusted(torch.zeros(len(views.depth)), found.log_focal)
-    found, matches = _finish(adjustment, found, corners)
+    options = {"known_lens": known_lens, "seed": seed}
+    adjustment, found = _start_until_settled(views, corners, descriptors, edges, **options)
     views, connected = adjustment.views, adjustment.connected
+    found, matches = _finish(adjustment, found, corners)
     intrinsics = intrinsics.clone()
     intrinsics[:, [0, 1], [0, 1]] *= views.lens[:, :2] / lens[:, :2] * found.log_focal.exp()
     cameras = torch.cat([found.rotation, found.translation[..., None]], dim=-1)[_beside(connected)]
@@ -135,6 +130,19 @@ def cameras_from_matches(
         connected=connected,
         axes=None if found.axes is None else cameras[0, :, :3] @ found.axes,
     )
+
+
+def _start_until_settled(
+    views: Views, *given: Tensor | Edges | None, **options: bool | int
+) -> tuple[BundleAdjustment, Solution]:
+    """`_start`, and with the lens that it found again, as motions of two frames hang on it."""
+    adjustment, found = _start(views, *given, **options)
+    for _ in range(_MOST_STARTS - 1):
+        if found.log_focal.abs() < _LENS_SETTLED:
+            break
+        views = views.adjusted(torch.zeros_like(found.log_scale), found.log_focal)
+        adjustment, found = _start(views, *given, **options)
+    return adjustment, found
 
 
 def _start(
