@@ -158,7 +158,8 @@ def pipeline():
     with torch.no_grad():
         for group in GROUPS:
             model.word_anchors.classifiers[group].bias[0] = 1000
-    return Pipeline(model, VidLLMProcessor.from_config(model.config, tokenizer))
+    processor = VidLLMProcessor.from_config(model.config, tokenizer)
+    return Pipeline(model, processor, dtype="float32")
 
 
 def test_objects_are_pointed_at_alike_in_training_and_in_use(pipeline, frames, tmp_path):
