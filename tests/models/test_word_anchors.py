@@ -109,7 +109,7 @@ def test_votes_are_joined_by_average_linkage(seed):
     rng = np.random.default_rng(seed)
     votes = np.concatenate([rng.uniform(0, 2, (40, 3)), rng.uniform(0.3, 0.8, (40, 3))], axis=-1)
     names = rng.integers(0, 2, 40)
-    found = joined_by_votes(names, votes, disagreement=0.7)
+    found = joined_by_votes(names, votes, linkage_distance=0.7)
     groups = {frozenset(np.flatnonzero(found == number).tolist()) for number in set(found.tolist())}
     expected = set()
     for name in (0, 1):

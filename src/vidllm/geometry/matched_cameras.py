@@ -19,7 +19,9 @@ each camera. From both the cameras follow:
 A few hundred points a frame: it all runs on the CPU, without gradients to what is given.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -115,9 +117,10 @@ def cameras_from_matches(
         patch_size=patch_size,
     )
     edges = None if edges is None else edges.on_cpu().in_units_of(patch_size)
-    corners = find_corners(views.images, patch_size)
-    options = {"known_lens": known_lens, "seed": seed}
-    adjustment, found = _start_until_settled(views, corners, descriptors, edges, **options)
+    corners, alike = find_corners(views.images, patch_size), _alike(views, descriptors)
+    seen = {"corners": corners, "alike": alike, "edges": edges}
+    start = partial(_start, **seen, known_lens=known_lens, seed=seed)
+    adjustment, found = _until_the_lens_settles(start, views)
     views, connected = adjustment.views, adjustment.connected
     found, matches = _finish(adjustment, found, corners)
     intrinsics = intrinsics.clone()
@@ -132,30 +135,37 @@ def cameras_from_matches(
     )
 
 
-def _start_until_settled(
-    views: Views, *given: Tensor | Edges | None, **options: bool | int
+def _alike(views: Views, descriptors: Float[Tensor, "S P C"]) -> Matches:
+    """Patches of every two frames that look alike, where depth is known."""
+    frames = torch.arange(len(views.depth))
+    known = views.depth_at(frames, patch_centers(views.grid).expand(len(frames), -1, -1)) > 0
+    return match_patches(descriptors, views.grid, known)
+
+
+def _until_the_lens_settles(
+    start: Callable[[Views], tuple[BundleAdjustment, Solution]], views: Views
 ) -> tuple[BundleAdjustment, Solution]:
     """`_start`, and with the lens that it found again, as motions of two frames hang on it."""
-    adjustment, found = _start(views, *given, **options)
+    adjustment, found = start(views)
     for _ in range(_MOST_STARTS - 1):
         if found.log_focal.abs() < _LENS_SETTLED:
             break
         views = views.adjusted(torch.zeros_like(found.log_scale), found.log_focal)
-        adjustment, found = _start(views, *given, **options)
+        adjustment, found = start(views)
     return adjustment, found
 
 
 def _start(
     views: Views,
-    corners: Float[Tensor, "S P 2"],
-    descriptors: Float[Tensor, "S P C"],
-    edges: Edges | None,
     *,
+    corners: Float[Tensor, "S P 2"],
+    alike: Matches,
+    edges: Edges | None,
     known_lens: bool,
     seed: int,
 ) -> tuple[BundleAdjustment, Solution]:
     """Cameras and lens that agree best with what motions of two frames found."""
-    matches, motions, score = _relative_motions(views, corners, descriptors, seed)
+    matches, motions, score = _relative_motions(views, corners, alike, seed)
     connected = _largest_group(matches, score > 0, len(views.depth))
     root = int(connected.nonzero()[0])
     adjustment = BundleAdjustment(views, connected, edges, known_lens=known_lens)
@@ -180,12 +190,9 @@ def _finish(
 
 
 def _relative_motions(
-    views: Views, corners: Float[Tensor, "S P 2"], descriptors: Float[Tensor, "S P C"], seed: int
+    views: Views, corners: Float[Tensor, "S P 2"], alike: Matches, seed: int
 ) -> tuple[Matches, Float[Tensor, "N 4 4"], Float[Tensor, "N"]]:
     """Of pairs of frames: corners of one in the other, motions, and their scores; 0 for none."""
-    frames = torch.arange(len(views.depth))
-    known = views.depth_at(frames, patch_centers(views.grid).expand(len(frames), -1, -1)) > 0
-    alike = match_patches(descriptors, views.grid, known)
     motions = relative_poses(alike, views, torch.Generator().manual_seed(seed))
     pairs = alike.first, alike.second
     matches, expected = guided_matches(views, corners, pairs, motions, _REACH)

@@ -32,7 +32,7 @@ Embed = Callable[[Int[Tensor, "*L"]], Float[Tensor, "*L D"]]
 ARTICLE = " a"
 NONE = -1
 """No token, no word, no object."""
-LEAST_DISAGREEMENT = 0.3
+LEAST_LINKAGE_DISTANCE = 0.3
 """Middles of voted boxes so near are of one object however small it is, metres."""
 MOST_LINKED = 2000
 """Patches of one name that are linked with each other; of more, others join the nearest one."""
@@ -59,7 +59,7 @@ class WordAnchorsConfig:
     reach: float = 0.4
     """Without votes: patches of one name are of one object if a chain of steps so long joins them,
     metres."""
-    disagreement: float = 0.7
+    linkage_distance: float = 0.7
     """With votes: patches of one name are of one object if the middles of the boxes that they vote
     for lie so near in the mean; shares of these boxes' median diagonal."""
     min_patches: int = 3
@@ -245,7 +245,7 @@ def join_patches(
     if votes is None:
         component = joined_by_chains(names[named], points[named], config.reach)
     else:
-        component = joined_by_votes(names[named], votes[named], config.disagreement)
+        component = joined_by_votes(names[named], votes[named], config.linkage_distance)
     sizes = np.bincount(component)
     kept = np.argsort(-sizes, kind="stable")[: config.max_objects]
     kept = kept[sizes[kept] >= config.min_patches]
@@ -268,7 +268,7 @@ def joined_by_chains(
 
 
 def joined_by_votes(
-    names: Int[np.ndarray, "N"], votes: Float[np.ndarray, "N 6"], disagreement: float
+    names: Int[np.ndarray, "N"], votes: Float[np.ndarray, "N 6"], linkage_distance: float
 ) -> Int[np.ndarray, "N"]:
     """Number of the box that every patch votes for: average linkage of middles, name by name.
 
@@ -279,8 +279,8 @@ def joined_by_votes(
     for name in np.unique(names):
         of_name = np.flatnonzero(names == name)
         middles, sizes = votes[of_name, :3], votes[of_name, 3:]
-        reach = disagreement * float(np.median(np.linalg.norm(sizes, axis=-1)))
-        numbers = _linked(middles, max(reach, LEAST_DISAGREEMENT))
+        reach = linkage_distance * float(np.median(np.linalg.norm(sizes, axis=-1)))
+        numbers = _linked(middles, max(reach, LEAST_LINKAGE_DISTANCE))
         component[of_name] = found + numbers
         found += int(numbers.max()) + 1
     return component
